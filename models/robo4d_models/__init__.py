@@ -1,0 +1,1 @@
+"""The learned parts of Robo4D, on torch."""

@@ -1,0 +1,1 @@
+"""The command line: `robo4d --help` shows all."""
