@@ -1,1 +1,52 @@
-"""The command line: `robo4d --help` shows all."""
+"""The command line: `robo4d --help` shows all.
+
+Every command is one function with typed arguments, which tyro turns into options. It is imported only when called,
+so that `robo4d --help` answers at once and a machine needs only the extras of the commands that it runs.
+"""
+
+import difflib
+import importlib
+import sys
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+COMMANDS = {
+    "doctor": ("robo4d.doctor:doctor", "what this machine has, and what to do about each thing missing"),
+}
+"""Name of the command: (function, summary)."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; the exit status is 0 on success, 1 on a refused input, 2 on a wrong call."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_commands()
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        sys.exit(f"robo4d: no command `{name}`.{hint} Commands: {', '.join(COMMANDS)}")
+    module, function = COMMANDS[name][0].split(":")
+    try:
+        command = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        sys.exit(f"robo4d {name}: {error}. Install all that it needs with `make setup`, or see `robo4d doctor`")
+    try:
+        sys.exit(tyro.cli(command, prog=f"robo4d {name}", args=rest))
+    except ValueError as error:
+        print(f"robo4d {name}: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print_commands() -> None:
+    table = Table("command", "what it does", box=None, header_style="bold")
+    for name, (_, summary) in COMMANDS.items():
+        table.add_row(name, summary)
+    console = Console()
+    console.print("robo4d COMMAND [--help]: from two RGB-D cameras to robot motion\n")
+    console.print(table)
