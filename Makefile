@@ -1,0 +1,38 @@
+# make demo   from a clean clone to the robots at work        make test   the whole test suite
+# make check  what CI asks for besides the tests               make bench  the benchmarks
+SHELL := bash
+PYTHON ?= python3
+# torch's build is yours to choose, e.g. TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
+TORCH ?= torch==2.13.0
+PYTEST ?= --numprocesses=2 --dist=loadfile
+ROS := scripts/with_ros
+
+.PHONY: demo test check format type setup bench lock clean
+
+setup:  ## everything that the rest needs, in .venv and ros2_ws; says what is missing and how to get it
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup.sh
+
+demo: setup
+	@$(ROS) python -m robo4d_ros.demo $(DEMO)
+
+test: setup
+	@$(ROS) python -m pytest $(PYTEST)
+
+check: setup
+	@scripts/check.sh
+
+format: setup
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+bench: setup
+	@$(ROS) robo4d bench all $(BENCH)
+
+lock:  ## pin all dependencies with hashes (needs uv); torch stays open
+	uv pip compile -q pyproject.toml --upgrade --universal --python-version 3.10 --generate-hashes \
+	    --extra models --extra sim --extra motion --extra bags --extra view --extra dev \
+	    --no-emit-package torch --no-emit-index-url --custom-compile-command "make lock" -o requirements/base.lock
+	uv pip compile -q pyproject.toml --upgrade --universal --python-version 3.10 --generate-hashes \
+	    --extra ros -c requirements/base.lock --no-emit-index-url --custom-compile-command "make lock" -o requirements/ros.lock
+
+clean:
+	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log
