@@ -15,7 +15,7 @@ from rich.table import Table
 COMMANDS = {
     "doctor": ("robo4d.doctor:doctor", "what this machine has, and what to do about each thing missing"),
 }
-"""Name of the command: (function, summary)."""
+"""Name of the command, of one or two words: (function, summary)."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         _print_commands()
         return
-    name, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean `{close[0]}`?" if close else ""
