@@ -1,0 +1,219 @@
+"""An expert that moves one object with one arm, and can start anywhere on the way.
+
+Which phase it is in follows from the state each time: is the object where it belongs? is it held? is the gripper
+around it? Only the timing of the present motion is remembered, so that a fresh expert goes on from any state.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from robo4d.geometry import se3
+from robo4d.sim.scene import T_WORLD_BASE, T_WORLD_HOME
+from robo4d.sim.state import MAX_WIDTH, ArmCommand, ArmState, CellState
+from robo4d.sim.tasks.motion import Path
+
+APPROACH = 0.10
+"""Length of the straight way along the approach direction to a grasp, and back from it [m]."""
+_HOLD_S = 0.9
+"""From the command to close to the start of the motion, if the width is right by then."""
+_CLOSING_S = 1.5
+"""When the gripper has not closed on the object by then, it missed."""
+_WIDTH_TOLERANCE = 0.005
+"""Between the gripper's width and the object's, when it is held [m]."""
+_HELD_WITHIN = 0.04
+"""Distance of the tool from the nearest grasp while the object is held [m]."""
+_AT_GRASP, _AT_GRASP_ANGLE = 0.012, np.deg2rad(10)
+"""A gripper this near to a grasp [m, rad] may close."""
+_RELEASED = 0.015
+"""The gripper may leave when it is wider open than the object by this [m]."""
+_LOST = 0.05
+"""A path is planned anew when the arm is farther from it than this [m]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grasp:
+    """One way to hold an object."""
+
+    T_object_tcp: Float[Array, "4 4"]
+    width: float
+    """Opening of the gripper on the object [m]."""
+
+
+class Job(Protocol):
+    """What is particular about moving one object."""
+
+    arm: str
+    object: str
+
+    def grasps(self, state: CellState) -> list[Grasp]:
+        """All ways to hold the object."""
+        ...
+
+    def goals(self, state: CellState) -> list[Float[Array, "4 4"]]:
+        """All poses T_world_object that it may be put at."""
+        ...
+
+    def route(self, state: CellState, T_world_goal: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
+        """Poses T_world_object on the way from where the object is to a goal, which is the last of them."""
+        ...
+
+    def placed(self, state: CellState) -> bool:
+        """Whether the object stands where it belongs, be it still held or not."""
+        ...
+
+    def cost(self, T_world_pick: Float[Array, "4 4"], T_world_place: Float[Array, "4 4"]) -> float:
+        """How awkward it is to hold the object with these two TCP poses; infinite if it cannot be done."""
+        ...
+
+
+def natural(arm: str, p_world_tcp: Float[Array, "3"], elevation: float) -> Float[Array, "4 4"]:
+    """T_world_tcp of an arm that reaches straight out to a point [m], looking down by an elevation [rad]."""
+    outward = p_world_tcp[:2] - T_WORLD_BASE[arm][:2, 3]
+    dx, dy = outward / np.linalg.norm(outward)
+    c, s = np.cos(elevation), np.sin(elevation)
+    z, x = np.array([c * dx, c * dy, -s]), np.array([s * dx, s * dy, c])
+    return se3.pose(np.stack([x, np.cross(z, x), z], axis=1), p_world_tcp)
+
+
+def awkwardness(arm: str, T_world_tcp: Float[Array, "4 4"], elevation: float) -> float:
+    """Square of the angle [rad^2] to the natural pose at that place; infinite where the fingers would touch the table."""
+    corners = se3.apply(T_world_tcp, _FINGERTIPS)
+    if corners[:, 2].min() < _TABLE_CLEARANCE:
+        return np.inf
+    _, angle = se3.distance(T_world_tcp, natural(arm, T_world_tcp[:3, 3], elevation))
+    return float(angle) ** 2
+
+
+_FINGERTIPS = np.array([[x, y, 0.009] for x in (-0.01, 0.01) for y in (-0.06, 0.06)])
+"""Outer corners of the open fingers, TCP frame [m]."""
+_TABLE_CLEARANCE = 0.003
+"""[m]."""
+
+
+class PickAndPlace:
+    """Carries out a job.
+
+    When the object is placed, the arm goes home.
+
+    Args:
+        job: What to move, and where.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._T_world_home = T_WORLD_HOME[job.arm]
+        self._phase = ""
+        self._start_s = 0.0
+        self._path: Path | None = None
+        self._T_object_tcp = np.eye(4)
+
+    def command(self, state: CellState) -> ArmCommand:
+        """The job's arm's next target."""
+        arm = state.arms[self._job.arm]
+        phase = self._next_phase(state)
+        if self._path is None or phase != self._phase or self._must_replan(state):
+            self._phase, self._start_s = phase, state.time_s
+            self._path = Path(self._vias(state))
+        closed = self._phase in ("close", "carry")
+        T_world_tcp = self._path.at(state.time_s - self._start_s)
+        return ArmCommand(T_world_tcp=T_world_tcp, gripper_width=0.0 if closed else MAX_WIDTH)
+
+    def done(self, state: CellState) -> bool:
+        """Whether the object is placed and the arm is back home."""
+        distance, _ = se3.distance(state.arms[self._job.arm].T_world_tcp, self._T_world_home)
+        return self._job.placed(state) and bool(distance < 0.03)
+
+    def _next_phase(self, state: CellState) -> str:
+        """reach -> close -> carry -> release -> leave; from anywhere back to `reach` when the object is lost."""
+        arm, elapsed = state.arms[self._job.arm], state.time_s - self._start_s
+        moving = self._path is not None and elapsed < self._path.duration_s
+        grasp = self._nearest_grasp(state)
+        distance, angle = self._offset(state, grasp)
+        squeeze = arm.gripper_width - grasp.width
+        held = abs(squeeze) < _WIDTH_TOLERANCE and distance < _HELD_WITHIN
+        match self._phase:
+            case "carry" if held and moving:
+                return "carry"
+            case "reach" if moving:
+                return "reach"
+            case "close" if distance < _HELD_WITHIN and elapsed < (_HOLD_S if held else _CLOSING_S):
+                return "close"
+        if self._job.placed(state):
+            return "release" if distance < _HELD_WITHIN and squeeze < _RELEASED else "leave"
+        if held:
+            return "carry" if self._phase in ("close", "carry") else "close"
+        if squeeze > 0 and distance < _AT_GRASP and angle < _AT_GRASP_ANGLE:
+            return "close"
+        return "reach"
+
+    def _must_replan(self, state: CellState) -> bool:
+        """Whether the arm is off the path, the object has moved away from its end, or the end has not served."""
+        assert self._path is not None
+        elapsed = state.time_s - self._start_s
+        on_path, _ = se3.distance(state.arms[self._job.arm].T_world_tcp, self._path.at(elapsed))
+        if on_path > _LOST:
+            return True
+        if self._phase == "reach":
+            T_world_grasp = state.T_world_body[self._job.object] @ self._T_object_tcp
+            distance, angle = se3.distance(T_world_grasp, self._path.goal)
+            if distance > 0.01 or angle > np.deg2rad(5):
+                return True
+        return self._phase in ("reach", "carry") and elapsed > self._path.duration_s + 0.3
+
+    def _vias(self, state: CellState) -> list[Float[Array, "4 4"]]:
+        """The way of the tool in the present phase."""
+        arm = state.arms[self._job.arm]
+        T_world_tcp = _start(arm)
+        match self._phase:
+            case "reach":
+                return [T_world_tcp, *self._way_to_grasp(state, T_world_tcp)]
+            case "carry":
+                T_object_tcp = se3.inverse(state.T_world_body[self._job.object]) @ arm.T_world_tcp
+                goals = [goal @ T_object_tcp for goal in self._job.goals(state)]
+                costs = [self._job.cost(arm.T_world_tcp, T) for T in goals]
+                T_world_goal = self._job.goals(state)[int(np.argmin(costs))]
+                return [T_world_tcp, *(T @ T_object_tcp for T in self._job.route(state, T_world_goal))]
+            case "leave":
+                return [T_world_tcp, *self._back_off(state, T_world_tcp), self._T_world_home]
+        return [T_world_tcp, T_world_tcp]
+
+    def _way_to_grasp(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
+        T_world_object = state.T_world_body[self._job.object]
+        choices = [
+            (self._job.cost(T_world_object @ grasp.T_object_tcp, goal @ grasp.T_object_tcp), grasp)
+            for grasp in self._job.grasps(state)
+            for goal in self._job.goals(state)
+        ]
+        self._T_object_tcp = min(choices, key=lambda choice: choice[0])[1].T_object_tcp
+        T_world_grasp = T_world_object @ self._T_object_tcp
+        T_world_before = T_world_grasp @ se3.translation(0, 0, -APPROACH)
+        vias = self._back_off(state, T_world_tcp)
+        if se3.distance(T_world_tcp, T_world_grasp)[0] > 2 * APPROACH:
+            lowest = (vias or [T_world_tcp])[-1].copy()
+            lowest[2, 3] = max(lowest[2, 3], T_world_before[2, 3])
+            vias = [*vias, lowest]
+        return [*vias, T_world_before, T_world_grasp]
+
+    def _back_off(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
+        """Straight back from the object, if the gripper is about it."""
+        distance, _ = self._offset(state, self._nearest_grasp(state))
+        return [T_world_tcp @ se3.translation(0, 0, -APPROACH)] if distance < APPROACH else []
+
+    def _nearest_grasp(self, state: CellState) -> Grasp:
+        return min(self._job.grasps(state), key=lambda grasp: sum(self._offset(state, grasp)))
+
+    def _offset(self, state: CellState, grasp: Grasp) -> tuple[float, float]:
+        """How far [m, rad] the tool is from a grasp."""
+        T_world_grasp = state.T_world_body[self._job.object] @ grasp.T_object_tcp
+        distance, angle = se3.distance(state.arms[self._job.arm].T_world_tcp, T_world_grasp)
+        return float(distance), float(angle)
+
+
+def _start(arm: ArmState) -> Float[Array, "4 4"]:
+    """Where a new path begins: at the last command, so that the motion stays smooth, unless the arm is elsewhere."""
+    distance, angle = se3.distance(arm.T_world_tcp, arm.T_world_target)
+    return arm.T_world_target if distance < _LOST and angle < np.deg2rad(20) else arm.T_world_tcp
