@@ -72,6 +72,14 @@ def sample_cameras(
     return [_sample_camera(rng, width, height, shell, keep) for _ in range(count)]
 
 
+def at_size(camera: Camera, *, width: int, height: int) -> Camera:
+    """The same camera with an image of another size and aspect [px]: the shorter side keeps its field of view."""
+    k = camera.intrinsics
+    f = k.fy * min(width, height) / min(k.width, k.height)
+    intrinsics = Intrinsics(fx=f, fy=f, cx=width / 2, cy=height / 2, width=width, height=height)
+    return Camera(intrinsics=intrinsics, T_world_camera=camera.T_world_camera)
+
+
 def _sample_camera(
     rng: np.random.Generator, width: int, height: int, shell: CameraShell, keep: Callable[[Camera], bool]
 ) -> Camera:

@@ -38,6 +38,13 @@ class Label(enum.IntEnum):
     RIGHT_ARM = 9
 
 
+GRIPPER_LABELS = {
+    "left": (Label.LEFT_HAND, Label.LEFT_LEFT_FINGER, Label.LEFT_RIGHT_FINGER),
+    "right": (Label.RIGHT_HAND, Label.RIGHT_LEFT_FINGER, Label.RIGHT_RIGHT_FINGER),
+}
+"""The rigid parts of each arm's gripper: hand, left and right finger."""
+
+
 class Renderer:
     """Draws one MuJoCo model, as it stood at the last `update`.
 

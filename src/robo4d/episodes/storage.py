@@ -1,0 +1,231 @@
+"""Episodes on disk: zarr v3, one group an episode, written with tensorstore. The format: docs/episodes.md."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float32, UInt8
+from numpy import ndarray as Array
+
+from robo4d.episodes.format import FORMAT_VERSION, Episode, EpisodeInfo, Images, Motion, SceneStates, depth_units
+from robo4d.geometry import Camera, Intrinsics
+
+_ZSTD_LEVEL = 5
+"""Higher levels cost more time than drawing the image, and save little."""
+_IMAGE_AXES = ("view", "time", "height", "width", "channel")
+_CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": 50_000_000}})
+"""Keeps the indices of the files that are being read; large enough for some thousand of them."""
+Arrays = TypeVar("Arrays", Motion, SceneStates)
+
+
+class EpisodeWriter:
+    """Writes one episode view by view. It appears in the data set, complete, when the `with` block ends.
+
+    Until then it lies in a hidden folder beside its place, so that a process that is killed leaves nothing half done.
+
+    Args:
+        folder: Where the episode shall be.
+        episode: All but the images, which are ignored.
+    """
+
+    def __init__(self, folder: Path, episode: Episode) -> None:
+        self._folder, self._episode = folder, episode
+        self._partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        self._images: dict[str, Any] = {}
+        self._views_written: set[int] = set()
+
+    def __enter__(self) -> "EpisodeWriter":
+        episode = self._episode
+        write_group(self._partial, {"robo4d": {"format": FORMAT_VERSION, **asdict(episode.info)}})
+        _write_arrays(self._partial, _named(episode.motion))
+        matrices = np.stack([camera.intrinsics.matrix for camera in episode.cameras])
+        poses = np.stack([camera.T_world_camera for camera in episode.cameras])
+        _write_arrays(self._partial, {"intrinsics": matrices, "T_world_camera": poses})
+        if episode.scene:
+            write_group(self._partial / "scene", {})
+            _write_arrays(self._partial / "scene", _named(episode.scene))
+        return self
+
+    def write_view(
+        self,
+        view: int,
+        rgb: UInt8[Array, "t h w 3"],
+        depth: Float32[Array, "t h w"],
+        labels: UInt8[Array, "t h w"],
+    ) -> None:
+        """Everything that one camera saw, depth in metres."""
+        shape = (len(self._episode.cameras), *depth.shape)
+        for name, values in (("rgb", rgb), ("depth", depth_units(depth)), ("labels", labels)):
+            if name not in self._images:
+                full_shape = (*shape, 3) if name == "rgb" else shape
+                self._images[name] = _create_images(self._partial / name, full_shape, values.dtype)
+            self._images[name][view].write(values).result()
+        self._views_written.add(view)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        missing = set(range(len(self._episode.cameras))) - self._views_written if self._views_written else set[int]()
+        if error is None and not missing:
+            self._partial.rename(self._folder)
+            return
+        shutil.rmtree(self._partial, ignore_errors=True)
+        if error is None:
+            raise ValueError(f"write all views or none: {sorted(missing)} are missing in {self._folder}")
+
+
+@dataclass(frozen=True)
+class _DiskArray:
+    store: ts.TensorStore
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.store.shape
+
+    def __getitem__(self, index: Any, /) -> Array:
+        return np.asarray(self.store[index].read().result())
+
+
+def remove_partial_episodes(dataset: Path) -> None:
+    """Delete what killed processes left behind. No other process may be writing to the data set."""
+    for partial in dataset.glob(".*.partial"):
+        shutil.rmtree(partial)
+
+
+def read_episode(folder: Path) -> Episode:
+    """Open one episode. Images are loaded when they are asked for.
+
+    Raises:
+        ValueError: the folder is no episode, or of another version of the format.
+    """
+    attributes = read_attributes(folder)
+    try:
+        values: dict[str, Any] = dict(attributes["robo4d"])
+    except KeyError as error:
+        raise ValueError(f"{folder} is no episode: its zarr.json lacks the attribute `robo4d`") from error
+    if (version := values.pop("format")) != FORMAT_VERSION:
+        raise ValueError(f"{folder} has format {version}, this version of robo4d reads format {FORMAT_VERSION}")
+    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    info = EpisodeInfo(**values)
+    height, width = info.size
+    stored = _read_arrays(folder, ["intrinsics", "T_world_camera"])
+    cameras = tuple(
+        Camera(
+            intrinsics=Intrinsics(
+                fx=float(K[0, 0]), fy=float(K[1, 1]), cx=float(K[0, 2]), cy=float(K[1, 2]), width=width, height=height
+            ),
+            T_world_camera=T,
+        )
+        for K, T in zip(stored["intrinsics"], stored["T_world_camera"], strict=True)
+    )
+    has_scene, has_images = (folder / "scene").is_dir(), (folder / "rgb").is_dir()
+    return Episode(
+        info=info,
+        motion=_typed(Motion, folder),
+        cameras=cameras,
+        scene=_typed(SceneStates, folder / "scene") if has_scene else None,
+        images=Images(**{f.name: _DiskArray(_open(folder / f.name).result()) for f in fields(Images)})
+        if has_images
+        else None,
+    )
+
+
+def open_dataset(folder: Path) -> list[Path]:
+    """The folders of all complete episodes of a data set, by name; open each with `read_episode`.
+
+    Raises:
+        ValueError: there is no data set.
+    """
+    read_attributes(folder)
+    return sorted(path.parent for path in folder.glob("[!.]*/zarr.json"))
+
+
+def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
+    """Make a folder a zarr group. The file appears complete or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
+    partial = folder / ".zarr.json.partial"
+    partial.write_text(text)
+    partial.replace(folder / "zarr.json")
+
+
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Attributes of a zarr group.
+
+    Raises:
+        ValueError: there is no group.
+    """
+    try:
+        return json.loads((folder / "zarr.json").read_text())["attributes"]
+    except (FileNotFoundError, NotADirectoryError, KeyError) as error:
+        raise ValueError(f"{folder} is no zarr group; `robo4d collect --out {folder}` makes a data set") from error
+
+
+def _named(arrays: Motion | SceneStates) -> dict[str, Array]:
+    return {field.name: getattr(arrays, field.name) for field in fields(arrays)}
+
+
+def _typed(kind: type[Arrays], folder: Path) -> Arrays:
+    return kind(**_read_arrays(folder, [field.name for field in fields(kind)]))
+
+
+def _write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
+    """Small arrays, each in one compressed file."""
+    for name, values in arrays.items():
+        metadata = {
+            "shape": values.shape,
+            "data_type": values.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(n, 1) for n in values.shape]}},
+            "codecs": _codecs(),
+        }
+        _create(folder / name, metadata).write(values).result()
+
+
+def _create_images(folder: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> ts.TensorStore:
+    """An array of images: one file a view, in which each image is compressed by itself and found through an index."""
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, 1, *shape[2:]],
+            "codecs": _codecs(),
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        },
+    }
+    metadata = {
+        "shape": shape,
+        "data_type": dtype.name,
+        "dimension_names": _IMAGE_AXES[: len(shape)],
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, *shape[1:]]}},
+        "codecs": [sharding],
+    }
+    return _create(folder, metadata)
+
+
+def _codecs() -> list[dict[str, Any]]:
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    return [little, {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL}}]
+
+
+def _create(folder: Path, metadata: dict[str, Any]) -> ts.TensorStore:
+    return ts.open({**_spec(folder), "metadata": metadata}, create=True).result()
+
+
+def _open(folder: Path) -> "ts.Future[ts.TensorStore]":
+    return ts.open(_spec(folder), open=True, read=True, context=_CONTEXT)
+
+
+def _read_arrays(folder: Path, names: list[str]) -> dict[str, Array]:
+    opened = [_open(folder / name) for name in names]
+    reads = [store.result().read() for store in opened]
+    return {name: np.asarray(read.result()) for name, read in zip(names, reads, strict=True)}
+
+
+def _spec(folder: Path) -> dict[str, Any]:
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder}/"}}
