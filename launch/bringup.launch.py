@@ -1,0 +1,1 @@
+"""ros2 launch robo4d bringup.launch.py"""
