@@ -14,6 +14,10 @@ from rich.table import Table
 
 COMMANDS = {
     "doctor": ("robo4d.doctor:doctor", "what this machine has, and what to do about each thing missing"),
+    "collect": ("robo4d.episodes.collect:collect", "demonstrations in the simulated cell, as a data set"),
+    "export-states": ("robo4d.episodes.states:export_states", "a data set without images, as one small file"),
+    "render": ("robo4d.episodes.render:render", "images of recorded states"),
+    "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
 }
 """Name of the command, of one or two words: (function, summary)."""
 
