@@ -1,6 +1,7 @@
 """What an episode holds: one demonstration, seen by several cameras. On disk: docs/episodes.md."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,9 @@ FORMAT_VERSION = 1
 """Raised when a reader of the present version would misread the files."""
 DEPTH_UNIT = 1e-4
 """Metres of one unit of stored depth. A u16 then reaches 6.55 m at a tenth of a millimetre."""
+
+_SCENE = "scene/"
+"""Group of the arrays of `SceneStates`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,24 @@ class EpisodeInfo:
     """Whether start and commands were disturbed to show how to recover."""
     size: tuple[int, int]
     """Height and width of the images [px]."""
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Values for JSON."""
+        return {"format": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "EpisodeInfo":
+        """The inverse of `to_attributes`, after JSON made lists of the tuples.
+
+        Raises:
+            ValueError: they are of another version of the format.
+        """
+        if (version := attributes["format"]) != FORMAT_VERSION:
+            raise ValueError(f"the episode has format {version}, this version of robo4d reads format {FORMAT_VERSION}")
+        values: dict[str, Any] = dict(attributes)
+        del values["format"]
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +185,35 @@ class Episode:
             labels=np.zeros(shape, np.uint8),
         )
         return cls(info=info, motion=Motion.example(), cameras=(Camera.example(),), scene=None, images=images)
+
+    @classmethod
+    def from_arrays(cls, info: EpisodeInfo, arrays: Mapping[str, Array], images: Images | None = None) -> "Episode":
+        """The inverse of `arrays`."""
+        height, width = info.size
+        cameras = tuple(
+            Camera(
+                intrinsics=Intrinsics(fx=K[0, 0], fy=K[1, 1], cx=K[0, 2], cy=K[1, 2], width=width, height=height),
+                T_world_camera=T,
+            )
+            for K, T in zip(arrays["intrinsics"], arrays["T_world_camera"], strict=True)
+        )
+        scene = {name.removeprefix(_SCENE): values for name, values in arrays.items() if name.startswith(_SCENE)}
+        return cls(
+            info=info,
+            motion=Motion(**{field.name: arrays[field.name] for field in fields(Motion)}),
+            cameras=cameras,
+            scene=SceneStates(**scene) if scene else None,
+            images=images,
+        )
+
+    def arrays(self) -> dict[str, Array]:
+        """All arrays but the images, by the names they have on disk."""
+        arrays = {field.name: getattr(self.motion, field.name) for field in fields(Motion)}
+        arrays["intrinsics"] = np.stack([camera.intrinsics.matrix for camera in self.cameras])
+        arrays["T_world_camera"] = np.stack([camera.T_world_camera for camera in self.cameras])
+        if self.scene:
+            arrays |= {_SCENE + field.name: getattr(self.scene, field.name) for field in fields(SceneStates)}
+        return arrays
 
     def __len__(self) -> int:
         """Number of frames."""

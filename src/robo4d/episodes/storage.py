@@ -4,25 +4,24 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
 from jaxtyping import Float32, UInt8
 from numpy import ndarray as Array
 
-from robo4d.episodes.format import FORMAT_VERSION, Episode, EpisodeInfo, Images, Motion, SceneStates, depth_units
-from robo4d.geometry import Camera, Intrinsics
+from robo4d.episodes.format import Episode, EpisodeInfo, Images, depth_units
 
 _ZSTD_LEVEL = 5
 """Higher levels cost more time than drawing the image, and save little."""
 _IMAGE_AXES = ("view", "time", "height", "width", "channel")
 _CONTEXT = ts.Context({"cache_pool": {"total_bytes_limit": 50_000_000}})
 """Keeps the indices of the files that are being read; large enough for some thousand of them."""
-Arrays = TypeVar("Arrays", Motion, SceneStates)
+_IMAGES = tuple(field.name for field in fields(Images))
 
 
 class EpisodeWriter:
@@ -42,15 +41,11 @@ class EpisodeWriter:
         self._views_written: set[int] = set()
 
     def __enter__(self) -> "EpisodeWriter":
-        episode = self._episode
-        write_group(self._partial, {"robo4d": {"format": FORMAT_VERSION, **asdict(episode.info)}})
-        _write_arrays(self._partial, _named(episode.motion))
-        matrices = np.stack([camera.intrinsics.matrix for camera in episode.cameras])
-        poses = np.stack([camera.T_world_camera for camera in episode.cameras])
-        _write_arrays(self._partial, {"intrinsics": matrices, "T_world_camera": poses})
-        if episode.scene:
-            write_group(self._partial / "scene", {})
-            _write_arrays(self._partial / "scene", _named(episode.scene))
+        write_group(self._partial, {"robo4d": self._episode.info.to_attributes()})
+        for name, values in self._episode.arrays().items():
+            if "/" in name:
+                write_group((self._partial / name).parent, {})
+            _write_array(self._partial / name, values)
         return self
 
     def write_view(
@@ -106,34 +101,17 @@ def read_episode(folder: Path) -> Episode:
         ValueError: the folder is no episode, or of another version of the format.
     """
     attributes = read_attributes(folder)
-    try:
-        values: dict[str, Any] = dict(attributes["robo4d"])
-    except KeyError as error:
-        raise ValueError(f"{folder} is no episode: its zarr.json lacks the attribute `robo4d`") from error
-    if (version := values.pop("format")) != FORMAT_VERSION:
-        raise ValueError(f"{folder} has format {version}, this version of robo4d reads format {FORMAT_VERSION}")
-    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    info = EpisodeInfo(**values)
-    height, width = info.size
-    stored = _read_arrays(folder, ["intrinsics", "T_world_camera"])
-    cameras = tuple(
-        Camera(
-            intrinsics=Intrinsics(
-                fx=float(K[0, 0]), fy=float(K[1, 1]), cx=float(K[0, 2]), cy=float(K[1, 2]), width=width, height=height
-            ),
-            T_world_camera=T,
-        )
-        for K, T in zip(stored["intrinsics"], stored["T_world_camera"], strict=True)
-    )
-    has_scene, has_images = (folder / "scene").is_dir(), (folder / "rgb").is_dir()
-    return Episode(
-        info=info,
-        motion=_typed(Motion, folder),
-        cameras=cameras,
-        scene=_typed(SceneStates, folder / "scene") if has_scene else None,
-        images=Images(**{f.name: _DiskArray(_open(folder / f.name).result()) for f in fields(Images)})
-        if has_images
-        else None,
+    if "robo4d" not in attributes:
+        raise ValueError(f"{folder} is no episode: its zarr.json lacks the attribute `robo4d`")
+    names = [path.parent.relative_to(folder).as_posix() for path in folder.glob("**/zarr.json")]
+    arrays = [name for name in names if name not in (".", "scene", *_IMAGES)]
+    opened = [_open(folder / name) for name in arrays]
+    reads = [store.result().read() for store in opened]
+    images = {name: _DiskArray(_open(folder / name).result()) for name in _IMAGES if name in names}
+    return Episode.from_arrays(
+        EpisodeInfo.from_attributes(attributes["robo4d"]),
+        {name: np.asarray(read.result()) for name, read in zip(arrays, reads, strict=True)},
+        Images(**images) if images else None,
     )
 
 
@@ -168,24 +146,15 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no zarr group; `robo4d collect --out {folder}` makes a data set") from error
 
 
-def _named(arrays: Motion | SceneStates) -> dict[str, Array]:
-    return {field.name: getattr(arrays, field.name) for field in fields(arrays)}
-
-
-def _typed(kind: type[Arrays], folder: Path) -> Arrays:
-    return kind(**_read_arrays(folder, [field.name for field in fields(kind)]))
-
-
-def _write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
-    """Small arrays, each in one compressed file."""
-    for name, values in arrays.items():
-        metadata = {
-            "shape": values.shape,
-            "data_type": values.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(n, 1) for n in values.shape]}},
-            "codecs": _codecs(),
-        }
-        _create(folder / name, metadata).write(values).result()
+def _write_array(folder: Path, values: Array) -> None:
+    """A small array, in one compressed file."""
+    metadata = {
+        "shape": values.shape,
+        "data_type": values.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(n, 1) for n in values.shape]}},
+        "codecs": _codecs(),
+    }
+    _create(folder, metadata).write(values).result()
 
 
 def _create_images(folder: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> ts.TensorStore:
@@ -219,12 +188,6 @@ def _create(folder: Path, metadata: dict[str, Any]) -> ts.TensorStore:
 
 def _open(folder: Path) -> "ts.Future[ts.TensorStore]":
     return ts.open(_spec(folder), open=True, read=True, context=_CONTEXT)
-
-
-def _read_arrays(folder: Path, names: list[str]) -> dict[str, Array]:
-    opened = [_open(folder / name) for name in names]
-    reads = [store.result().read() for store in opened]
-    return {name: np.asarray(read.result()) for name, read in zip(names, reads, strict=True)}
 
 
 def _spec(folder: Path) -> dict[str, Any]:
