@@ -49,7 +49,6 @@ _MAX_PIXELS = 2**26
 """Larger compressed images are refused before they are decoded: a few bytes can claim to be gigabytes."""
 _DEPTH_HEADER = struct.Struct("<iff")
 """compressedDepth begins with its ConfigHeader: format (0: inverse depth) and the two quantization parameters."""
-_PNG_MAGIC = b"\x89PNG"
 
 
 def rgb_from_image(message: Image) -> UInt8[Array, "h w 3"]:
@@ -224,7 +223,7 @@ def _decode(data: memoryview) -> Pillow.Image:
 
 
 def rgb_by_cv_bridge(message: Image) -> UInt8[Array, "h w 3"]:
-    """The colours of an image in any encoding that cv_bridge knows."""
+    """The colours of an image in any encoding that cv_bridge knows, such as Bayer patterns."""
     if importlib.util.find_spec("cv_bridge") is None:
         detail = f"{message.encoding!r} for colour, read are {', '.join(_COLOUR_CHANNELS)}; cv_bridge reads more"
         raise BadObservation(Problem.UNSUPPORTED_ENCODING, detail)
@@ -243,7 +242,7 @@ def _image(pixels: Shaped[Array, "h w *c"], encoding: str, header: Header) -> Im
         height=height,
         width=width,
         encoding=encoding,
-        step=pixels.strides[0],
+        step=pixels.nbytes // height,
         data=_message_bytes(memoryview(pixels).cast("B")),
     )
 
