@@ -17,6 +17,7 @@ COMMANDS = {
     "collect": ("robo4d.episodes.collect:collect", "demonstrations in the simulated cell, as a data set"),
     "export-states": ("robo4d.episodes.states:export_states", "a data set without images, as one small file"),
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
+    "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
 }
 """Name of the command, of one or two words: (function, summary)."""

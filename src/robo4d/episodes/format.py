@@ -146,7 +146,7 @@ class Images:
     depth: LazyArray
     """u16 (v, t, h, w) along the optical axis, in units of `DEPTH_UNIT`; 0 where there is none."""
     labels: LazyArray
-    """u8 (v, t, h, w): see `robo4d.sim.render.Label`."""
+    """u8 (v, t, h, w): see `robo4d.sim.labels.Label`."""
 
 
 @dataclass(frozen=True, kw_only=True)

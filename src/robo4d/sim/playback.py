@@ -11,19 +11,22 @@ from numpy import ndarray as Array
 
 from robo4d.episodes.format import Motion, SceneStates
 from robo4d.geometry import Camera
-from robo4d.sim.cameras import at_size, sample_cameras
+from robo4d.sim.cameras import CameraShell, at_size, sample_cameras
 from robo4d.sim.cell import Cell
-from robo4d.sim.render import GRIPPER_LABELS, Renderer
+from robo4d.sim.labels import GRIPPER_LABELS
+from robo4d.sim.render import Renderer
 from robo4d.sim.state import ARMS
 
-_PROBES = 6
+_PROBES = 8
 """Moments at which a camera is tested, spread over the episode."""
-_PROBES_IN_SIGHT = 5
+_PROBES_IN_SIGHT = 7
 """... and at how many of them it must see each gripper that works."""
 _PROBE_SIZE = 64
 """Width and height [px] of the images that cameras are tested with."""
 _MIN_GRIPPER_PX = 25
 """Pixels of a gripper at that size that count as seeing it; in plain sight there are 50 to 75."""
+_MAX_WORK_DIAGONAL = 0.55
+"""Diagonal of the box [m] that must be in the picture; at 4 px a finger, an image of 128 px shows 0.64 m."""
 _WORKING_RANGE = 0.05
 """A gripper that moves less than this during the episode [m] need not be seen."""
 
@@ -65,9 +68,10 @@ class Stage:
     def sample_cameras(
         self, rng: np.random.Generator, count: int, *, width: int, height: int, motion: Motion, scene: SceneStates
     ) -> tuple[Camera, ...]:
-        """Cameras that see the grippers at work, and are not blocked by furniture or the arms."""
-        travelled = np.ptp(motion.T_world_tcp[:, :, :3, 3], axis=0).max(axis=-1)
-        working = [arm for arm, distance in zip(ARMS, travelled, strict=True) if distance > _WORKING_RANGE]
+        """Cameras that look at the place of work and see the grippers there, past furniture and arms."""
+        tools = motion.T_world_tcp[:, :, :3, 3]
+        is_working = np.ptp(tools, axis=0).max(axis=-1) > _WORKING_RANGE
+        working = [arm for arm, works in zip(ARMS, is_working, strict=True) if works]
         moments = np.linspace(0, len(scene.qpos) - 1, _PROBES).astype(int)
 
         def sees_grippers(camera: Camera) -> bool:
@@ -80,7 +84,18 @@ class Stage:
                     in_sight[arm] += int(np.isin(labels, GRIPPER_LABELS[arm]).sum() >= _MIN_GRIPPER_PX)
             return all(seen >= _PROBES_IN_SIGHT for seen in in_sight.values())
 
-        return tuple(sample_cameras(rng, count, width=width, height=height, keep=sees_grippers))
+        shell = _around(tools[:, is_working if working else slice(None)].reshape(-1, 3))
+        return tuple(sample_cameras(rng, count, width=width, height=height, shell=shell, keep=sees_grippers))
+
+
+def _around(points: Float32[Array, "n 3"]) -> CameraShell:
+    """Cameras that look at a box about the points [m], or at its middle part if it is too large."""
+    lowest, highest = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
+    centre, half = (lowest + highest) / 2, (highest - lowest) / 2
+    half *= min(1.0, _MAX_WORK_DIAGONAL / max(2 * float(np.linalg.norm(half)), 1e-9))
+    x, y, z = (float(value) for value in centre)
+    dx, dy, dz = (float(value) for value in half)
+    return CameraShell(centre=(x, y, z), work_area=((x - dx, y - dy, z - dz), (x + dx, y + dy, z + dz)))
 
 
 @functools.cache

@@ -4,7 +4,6 @@ The camera is not part of the MuJoCo model: its frustum is set in the scene dire
 serves all cameras and image sizes. One pass of OpenGL gives colour and depth; labels take a second.
 """
 
-import enum
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -14,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from numpy import ndarray as Array
 
 from robo4d.geometry import Camera
+from robo4d.sim.labels import Label
 
 _NEAR, _FAR = 0.02, 30.0
 """Clipping planes [m]: nothing of the cell is nearer to a camera or farther away."""
@@ -21,28 +21,6 @@ _MAX_GEOMS = 2000
 """Capacity of the scene; the largest task has about 200 geoms."""
 _INITIAL_BUFFER = (640, 480)
 """Width and height [px] of the first frame buffer; it grows with the first larger camera."""
-
-
-class Label(enum.IntEnum):
-    """What a pixel shows. The numbers are stored in episodes and never change."""
-
-    BACKGROUND = 0
-    LEFT_HAND = 1
-    LEFT_LEFT_FINGER = 2
-    LEFT_RIGHT_FINGER = 3
-    RIGHT_HAND = 4
-    RIGHT_LEFT_FINGER = 5
-    RIGHT_RIGHT_FINGER = 6
-    OBJECT = 7
-    LEFT_ARM = 8
-    RIGHT_ARM = 9
-
-
-GRIPPER_LABELS = {
-    "left": (Label.LEFT_HAND, Label.LEFT_LEFT_FINGER, Label.LEFT_RIGHT_FINGER),
-    "right": (Label.RIGHT_HAND, Label.RIGHT_LEFT_FINGER, Label.RIGHT_RIGHT_FINGER),
-}
-"""The rigid parts of each arm's gripper: hand, left and right finger."""
 
 
 class Renderer:

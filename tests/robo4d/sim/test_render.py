@@ -9,7 +9,8 @@ import pytest
 from robo4d.geometry import Camera, Intrinsics, look_at
 from robo4d.sim.cameras import sample_cameras
 from robo4d.sim.cross_view import cross_view_errors
-from robo4d.sim.render import Label, Renderer
+from robo4d.sim.labels import Label
+from robo4d.sim.render import Renderer
 
 pytestmark = pytest.mark.gl
 
