@@ -19,6 +19,8 @@ COMMANDS = {
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
     "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
+    "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),
+    "train": ("robo4d_models.video4d.train:train", "a model from samples; goes on where it stopped"),
 }
 """Name of the command, of one or two words: (function, summary)."""
 

@@ -1,0 +1,91 @@
+"""Checkpoints that survive being killed at any moment: every file is written under another name, then renamed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEPT = 2
+"""Checkpoints that stay; older ones are deleted."""
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write the checkpoint of a step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "checkpoint.partial"
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / f"checkpoint-{step:09d}.pt")
+    for path in sorted(folder.glob("checkpoint-*.pt"))[:-KEPT]:
+        path.unlink()
+
+
+def newest(folder: Path) -> Path | None:
+    """The last complete checkpoint of a run, if there is one."""
+    return max(folder.glob("checkpoint-*.pt"), default=None)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write weights for use, with the configuration of their network beside them in the same file."""
+    partial = path.with_suffix(".partial")
+    contiguous = {name: value.detach().contiguous() for name, value in weights.items()}
+    save_file(contiguous, str(partial), metadata={"config": json.dumps(config)})
+    partial.replace(path)
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and configuration as `save_weights` wrote them.
+
+    Raises:
+        ValueError: the file is not there, or holds no configuration, so it is not one of ours.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"no weights at {path}; train them with `robo4d train`, or give the path of a .safetensors file"
+        )
+    with safe_open(str(path), framework="pt") as file:
+        config = (file.metadata() or {}).get("config")
+        if config is None:
+            raise ValueError(f"{path} holds no configuration: it was not written by `robo4d train`")
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(config)  # noqa: SIM118  no dict
+
+
+class Curve:
+    """Measurements over the steps of a run, one JSON object a line.
+
+    Args:
+        path: The file; it is appended to.
+        resumed_at: Lines of later steps are dropped: the run goes back there and makes them anew.
+    """
+
+    def __init__(self, path: Path, *, resumed_at: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        if path.exists():
+            rows = [row for row in read_curve(path) if row["step"] <= resumed_at]
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            partial.replace(path)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a measurement, which must have a `step`."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a curve; a last line that was cut off by a kill is left out."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,238 @@
+"""Training samples: a folder of recorded attempts, and batches drawn from it while it still grows.
+
+One file `<task>-<start>-<branch>.npy` is one attempt: a structured array with one record per moment, memory-mapped, so
+that a batch touches only what it uses. A file appears complete or not at all: it is written under another name first.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray as Array
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from robo4d.geometry import Intrinsics
+from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, TASKS, Observation, in_workspace, resize_nearest, unproject
+from robo4d_models.video4d.keyframes import SLOTS
+from robo4d_models.video4d.losses import PlanTarget
+
+DEPTH_UNIT = 1e-4
+"""Length of one step of stored depth [m]; 16 bits reach 6.5 m, further is not measured."""
+
+VALIDATION_SHARE = 20
+"""Every 20th start is kept for validation, with all its attempts."""
+
+
+def moment_dtype(views: int, size: int) -> np.dtype[np.void]:
+    """What is recorded of one moment, seen by some cameras with square images of `size` pixels."""
+    arms = len(ARMS)
+    return np.dtype(
+        [
+            ("rgb", "u1", (views, size, size, 3)),
+            ("depth", "u2", (views, size, size)),  # [DEPTH_UNIT], 0: none
+            ("label", "u1", (views, size, size)),  # robo4d.sim.render's labels
+            ("camera_matrix", "f4", (views, 3, 3)),  # pixel centres at +0.5
+            ("T_world_camera", "f4", (views, 4, 4)),
+            ("time_s", "f4"),
+            ("T_world_tcp", "f4", (arms, 4, 4)),
+            ("gripper_width", "f4", (arms,)),
+            ("joints", "f4", (arms, 7)),
+            ("keyframe_T_world_tcp", "f4", (SLOTS, arms, 4, 4)),
+            ("keyframe_closed", "?", (SLOTS, arms)),
+            ("keyframe_duration_s", "f4", (SLOTS,)),  # since the keyframe before, or since this moment
+            ("keyframe_known", "?", (SLOTS,)),
+            ("next_slot", "i4"),  # SLOTS when done
+        ]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSample:
+    """A batch for the plan model."""
+
+    observation: Observation
+    target: PlanTarget
+
+    def to(self, device: torch.device | str) -> "PlanSample":
+        """The same batch on a device."""
+        return PlanSample(observation=self.observation.to(device), target=self.target.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes that must not change what is learned."""
+
+    yaw_rad: float = 0.2
+    """Turn of the whole world about its z axis; so the plan hangs on the scene and not on where it always was."""
+    tilt_rad: float = 0.03
+    """Turn about a horizontal axis: errors of a camera calibration."""
+    shift_m: float = 0.05
+    """Shift of the whole world along each axis."""
+    depth_noise_m: float = 0.002
+    """Standard deviation of independent errors of each pixel's depth."""
+    brightness: float = 0.15
+    """Largest relative change of each colour channel, the same in a view."""
+    state_noise_m: float = 0.003
+    """Standard deviation of the measured TCP position."""
+    state_dropout: float = 0.5
+    """Share of samples that must do without the robot's state."""
+
+
+class SampleFolder:
+    """All attempts of a folder, of one split."""
+
+    def __init__(self, folder: Path, *, tasks: tuple[str, ...] = TASKS, validation: bool = False) -> None:
+        """Open the folder.
+
+        Raises:
+            ValueError: there is no attempt in it.
+        """
+        self.folder, self.tasks, self.validation = folder, tasks, validation
+        self.attempts: dict[str, list[Array]] = {task: [] for task in tasks}
+        self._seen: set[str] = set()
+        self.refresh()
+        if not any(self.attempts.values()):
+            kind = "validation " if validation else ""
+            raise ValueError(
+                f"no {kind}samples of {', '.join(tasks)} in {folder}; make them with `robo4d make-samples`"
+            )
+
+    def refresh(self) -> None:
+        """Take up attempts that came in since."""
+        for path in sorted(self.folder.glob("*.npy")):
+            task, start, _ = path.stem.rsplit("-", 2)
+            if path.name in self._seen or task not in self.attempts:
+                continue
+            self._seen.add(path.name)
+            if (int(start) % VALIDATION_SHARE == 0) == self.validation:
+                self.attempts[task].append(np.load(path, mmap_mode="r"))
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.void]]:
+        """Random (task, moment): tasks in equal shares, then attempts, then moments."""
+        tasks = [task for task in self.tasks if self.attempts[task]]
+        chosen = rng.choice(len(tasks), count)
+        picked: list[tuple[str, np.void]] = []
+        for i in chosen:
+            attempts = self.attempts[tasks[i]]
+            attempt = attempts[rng.integers(len(attempts))]
+            picked.append((tasks[i], attempt[rng.integers(len(attempt))]))
+        return picked
+
+
+def plan_sample(
+    moments: list[tuple[str, np.void]], rng: np.random.Generator, *, size: int, augmentation: Augmentation | None
+) -> PlanSample:
+    """Two random views of each moment as a batch, and what the demonstrator did next."""
+    pairs = [rng.choice(len(moment["rgb"]), 2, replace=False) for _, moment in moments]
+
+    def views(name: str) -> Array:
+        return np.stack([moment[name][pair] for (_, moment), pair in zip(moments, pairs, strict=True)])
+
+    def images(name: str) -> Array:
+        return np.ascontiguousarray(_sample_images(views(name), size))
+
+    def each(name: str, dtype: type = np.float32) -> Tensor:
+        return torch.from_numpy(np.stack([moment[name] for _, moment in moments]).astype(dtype))
+
+    stored = moments[0][1]["rgb"].shape[-2]
+    rays = np.stack([[_rays(K, stored, size) for K in pair] for pair in views("camera_matrix")])
+    depth = torch.from_numpy(images("depth").astype(np.float32)) * DEPTH_UNIT
+    rgb = torch.from_numpy(images("rgb")).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    tcp, width = each("T_world_tcp"), each("gripper_width")
+    present = torch.ones(len(moments), 1)  # the row NOW
+    target = PlanTarget(
+        T_world_tcp=torch.cat([each("keyframe_T_world_tcp"), tcp[:, None]], dim=1),
+        closed=torch.cat([each("keyframe_closed"), (width < HELD_WIDTH).float()[:, None]], dim=1),
+        duration_s=torch.cat([each("keyframe_duration_s"), present], dim=1),
+        known=torch.cat([each("keyframe_known"), present], dim=1),
+        next_slot=each("next_slot", np.int64),
+    )
+    state_known = torch.ones(len(moments))
+    T_world_camera = torch.from_numpy(views("T_world_camera"))
+    if augmentation is not None:
+        T_new_world = _random_frames(rng, len(moments), augmentation)
+        noise = torch.from_numpy(rng.standard_normal(depth.shape, dtype=np.float32))
+        depth = torch.where(depth > 0, depth + augmentation.depth_noise_m * noise, depth)
+        T_world_camera = T_new_world[:, None] @ T_world_camera
+        tcp = T_new_world[:, None] @ tcp
+        tcp[..., :3, 3] += (
+            augmentation.state_noise_m * torch.from_numpy(rng.standard_normal((*tcp.shape[:2], 3))).float()
+        )
+        target = PlanTarget(
+            **{f.name: getattr(target, f.name) for f in fields(target) if f.name != "T_world_tcp"},
+            T_world_tcp=T_new_world[:, None, None] @ target.T_world_tcp,
+        )
+        span = augmentation.brightness
+        gain, offset = rng.uniform(-span, span, (2, len(moments), 2, 3, 1, 1)).astype(np.float32)
+        rgb = rgb * torch.from_numpy(1 + gain) + torch.from_numpy(offset)
+        state_known = torch.from_numpy((rng.random(len(moments)) >= augmentation.state_dropout).astype(np.float32))
+    points = unproject(depth, torch.from_numpy(rays), T_world_camera)
+    observation = Observation(
+        rgb=rgb,
+        points=points,
+        valid=(depth > 0).float() * in_workspace(points),
+        task=torch.tensor([TASKS.index(task) for task, _ in moments]),
+        tcp=tcp,
+        width=width,
+        state_known=state_known,
+    )
+    return PlanSample(observation=observation, target=target)
+
+
+class PlanBatches(Dataset[PlanSample]):
+    """Batch number i, drawn with random numbers of (seed, i), so that a resumed run goes on with its own batches.
+
+    The folder is looked through again every `REFRESH` batches.
+    """
+
+    REFRESH = 200
+
+    def __init__(
+        self, folder: SampleFolder, *, batch: int, size: int, seed: int, augmentation: Augmentation | None, length: int
+    ) -> None:
+        self.folder, self.batch, self.size, self.seed = folder, batch, size, seed
+        self.augmentation, self.length = augmentation, length
+
+    def __len__(self) -> int:
+        """Batches of the whole run."""
+        return self.length
+
+    def __getitem__(self, index: int) -> PlanSample:
+        """The batch of a training step."""
+        if index % self.REFRESH == 0:
+            self.folder.refresh()
+        rng = np.random.default_rng([self.seed, index])
+        moments = self.folder.draw(rng, self.batch)
+        return plan_sample(moments, rng, size=self.size, augmentation=self.augmentation)
+
+
+def _sample_images(images: Array, size: int) -> Array:
+    """Images (b v h w ...) sampled like `coding.resize_nearest`."""
+    return np.moveaxis(resize_nearest(np.moveaxis(images, (0, 1), (2, 3)), size, size), (2, 3), (0, 1))
+
+
+def _rays(K: Float[Array, "3 3"], stored: int, size: int) -> Float[Array, "3 h w"]:
+    """Rays of the pixels that sampling at `size` keeps of an image of `stored` pixels."""
+    (fx, _, cx), (_, fy, cy), _ = K.tolist()
+    intrinsics = Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=stored, height=stored)
+    return resize_nearest(intrinsics.rays(), size, size).transpose(2, 0, 1).astype(np.float32)
+
+
+def _random_frames(rng: np.random.Generator, count: int, augmentation: Augmentation) -> Float[Tensor, "b 4 4"]:
+    """T_new_world: small rigid motions of the world about the middle of the table."""
+    yaw = rng.uniform(-augmentation.yaw_rad, augmentation.yaw_rad, count)
+    tilt = rng.uniform(-augmentation.tilt_rad, augmentation.tilt_rad, (count, 2))
+    shift = rng.uniform(-augmentation.shift_m, augmentation.shift_m, (count, 3))
+    motions = np.tile(np.eye(4), (count, 1, 1))
+    for i in range(count):
+        c, s = math.cos(yaw[i]), math.sin(yaw[i])
+        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        u, _, vt = np.linalg.svd(np.array([[1, 0, tilt[i, 1]], [0, 1, -tilt[i, 0]], [-tilt[i, 1], tilt[i, 0], 1]]))
+        motions[i, :3, :3] = turn @ u @ vt
+        pivot = np.array([0.5, 0.0, 0.1])
+        motions[i, :3, 3] = pivot - motions[i, :3, :3] @ pivot + shift[i]
+    return torch.from_numpy(motions).float()

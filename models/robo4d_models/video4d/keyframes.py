@@ -1,0 +1,112 @@
+"""A task as keyframes: the poses between which both arms move, and what the grippers do there.
+
+Each keyframe has a slot. A task is cut into segments at its gripper events, and slots are counted backwards: segments
+from the end of the task, keyframes from the end of their segment. Slot SLOTS - 1 is the last pose of all, the last
+slot of each segment the one at which a gripper closes or opens, and what a short segment does not need stays empty.
+So an episode that began half way, or took a detour, has its grasp and its release in the same slots as any other,
+without anybody labelling phases.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+from robo4d.geometry import se3
+from robo4d_models.video4d.coding import OPEN_WIDTH, RobotState
+
+SEGMENTS = 5
+"""The longest task, the bimanual one, has four gripper events, and ends once after them."""
+SEGMENT_SLOTS = 5
+"""Corners of the path between two gripper events, its end included."""
+SLOTS = SEGMENTS * SEGMENT_SLOTS
+NOW = SLOTS
+"""Row after the slots in the networks' tables: the moment of the images. As the next slot, it means "done"."""
+
+CLOSED_WIDTH = 0.04
+"""Opening at which a gripper that is about to close on something is drawn [m]: half open, for want of better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyframe:
+    """A corner of a demonstrated path, or the end of one."""
+
+    time_s: float
+    """When it was passed."""
+    T_world_tcp: Float[Array, "a 4 4"]
+    closed: Bool[Array, " a"]
+    """Whether each gripper is closed, or closing, afterwards."""
+
+
+def slots(keyframes: list[Keyframe], closed: Bool[Array, " a"]) -> list[int]:
+    """The slot of each keyframe of a demonstration up to its end.
+
+    Args:
+        keyframes: In the order of time.
+        closed: State of the grippers before the first one.
+
+    Returns:
+        One slot each; -1 for keyframes that are too far from the end of the task or of their segment to have one.
+    """
+    segments: list[list[int]] = [[]]
+    for i, keyframe in enumerate(keyframes):
+        segments[-1].append(i)
+        if np.any(keyframe.closed != closed):
+            segments.append([])
+        closed = keyframe.closed
+    if not segments[-1]:
+        segments.pop()  # the task ended with the gripper event itself
+    result = [-1] * len(keyframes)
+    for from_end, segment in enumerate(reversed(segments[-SEGMENTS:])):
+        end = SLOTS - from_end * SEGMENT_SLOTS
+        for i, keyframe in enumerate(reversed(segment[-SEGMENT_SLOTS:])):
+            result[keyframe] = end - 1 - i
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyframePlan:
+    """The keyframes that are still to come."""
+
+    T_world_tcp: Float[Array, "s a 4 4"]
+    """Poses of both TCPs; s may be 0 when the task is done."""
+    closed: Bool[Array, "s a"]
+    """Whether each gripper is closed after the keyframe; it changes when the pose is reached."""
+    times_s: Float[Array, " s"]
+    """When each pose is reached, after the observation [s]; increasing."""
+    slots: Int[Array, " s"]
+    """The slot of each keyframe."""
+    next_probability: Float[Array, " n"]
+    """Probability of each slot being the next one; the last one, `NOW`, means that the task is done."""
+    T_world_tcp_now: Float[Array, "a 4 4"]
+    """Where the model sees the arms at the time of the observation."""
+
+    @property
+    def progress(self) -> float:
+        """Expected share of the slots that lie behind, in [0, 1]."""
+        return float(self.next_probability @ np.linspace(0, 1, len(self.next_probability)))
+
+    def at(self, times_s: Float[Array, " t"], start: RobotState) -> tuple[Float[Array, "t a 4 4"], Float[Array, "t a"]]:
+        """Poses and gripper openings [m] at given times after the observation [s].
+
+        From keyframe to keyframe along straight lines at constant speed, beginning where the arms are; after the last
+        one they stand still. A gripper takes the width of its new state when the keyframe is passed; one that stays
+        closed keeps the width that it has at the start, which is that of the held object.
+        """
+        knots = np.concatenate([start.T_world_tcp[None], self.T_world_tcp])
+        knot_times = np.concatenate([[0.0], self.times_s])
+        poses = np.empty((len(times_s), *knots.shape[1:]))
+        widths = np.empty((len(times_s), knots.shape[1]))
+        held = start.gripper_width < 0.9 * OPEN_WIDTH
+        for i, time in enumerate(times_s):
+            j = int(np.searchsorted(knot_times, time, side="right")) - 1
+            closed = self.closed[j - 1] if j > 0 else held
+            widths[i] = np.where(closed, np.where(held, start.gripper_width, CLOSED_WIDTH), OPEN_WIDTH)
+            if j == len(knots) - 1:
+                poses[i] = knots[-1]
+                continue
+            s = (time - knot_times[j]) / max(knot_times[j + 1] - knot_times[j], 1e-6)
+            for arm in range(knots.shape[1]):
+                poses[i, arm] = se3.interpolate(knots[j, arm], knots[j + 1, arm], s)
+        return poses, widths

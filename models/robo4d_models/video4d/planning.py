@@ -1,0 +1,75 @@
+"""Plans from weights: the plan model at work."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robo4d import RgbdPair
+from robo4d.geometry import se3
+from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.coding import RobotState, encode_pair, rotation_from_6d
+from robo4d_models.video4d.keyframes import NOW, KeyframePlan
+from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig, PlanOutput
+
+FLOW_STEPS = 4
+"""Euler steps of a sample; it is a correction of a few centimetres, for which more make no difference."""
+
+
+class KeyframePlanner:
+    """Turns observations into keyframes.
+
+    Args:
+        model: The plan model.
+        task: Which task the robot is to do.
+    """
+
+    def __init__(self, model: PlanModel, task: str) -> None:
+        self._model = model.eval()
+        self.task = task
+
+    @classmethod
+    def load(cls, weights: Path, task: str) -> "KeyframePlanner":
+        """The planner with the weights that `robo4d train` wrote.
+
+        Raises:
+            ValueError: there is no such file, or it is not of this model.
+        """
+        values, config = checkpoints.load_weights(weights)
+        config["widths"] = tuple(config["widths"])  # JSON knows no tuples
+        model = PlanModel(PlanModelConfig(**config))
+        try:
+            model.load_state_dict(values)
+        except RuntimeError as error:
+            raise ValueError(f"{weights} holds the weights of another model: {error}") from error
+        return cls(model, task)
+
+    def expected(self, pair: RgbdPair, state: RobotState | None) -> KeyframePlan:
+        """The mean of the plans that the model believes in. Without `state`, the arms are read from the images."""
+        with torch.no_grad():
+            output = self._model(encode_pair(pair, task=self.task, state=state))
+        return decode(output, 0)
+
+    def sample(self, pair: RgbdPair, state: RobotState | None, *, count: int, seed: int) -> list[KeyframePlan]:
+        """Plans drawn from the model's distribution; the same for the same seed."""
+        observation = encode_pair(pair, task=self.task, state=state)
+        output = self._model.sample(observation, samples=count, steps=FLOW_STEPS, seed=seed)
+        return [decode(output, i) for i in range(count)]
+
+
+def decode(output: PlanOutput, index: int) -> KeyframePlan:
+    """One plan of a batch: the slots from the most probable next one on, as far as they are used."""
+    next_slot = int(output.next_slot[index].argmax())
+    ahead = [slot for slot in range(next_slot, NOW) if slot == next_slot or output.used[index, slot] > 0]
+    rows = torch.tensor([*ahead, NOW], dtype=torch.long)
+    R_world_tcp = rotation_from_6d(output.rotation[index, rows]).double().cpu().numpy()
+    poses = se3.pose(R_world_tcp, output.position[index, rows].double().cpu().numpy())
+    durations = torch.exp(output.log_duration[index, rows[:-1]].clamp(-3, 3)).double().cpu().numpy()
+    return KeyframePlan(
+        T_world_tcp=poses[:-1],
+        closed=output.closed[index, rows[:-1]].cpu().numpy() > 0,
+        times_s=np.cumsum(durations),
+        slots=np.array(ahead, dtype=int),
+        next_probability=output.next_slot[index].softmax(dim=-1).double().cpu().numpy(),
+        T_world_tcp_now=poses[-1],
+    )

@@ -1,0 +1,75 @@
+import numpy as np
+from robo4d_models.video4d.coding import RobotState
+from robo4d_models.video4d.keyframes import NOW, SEGMENT_SLOTS, SLOTS, Keyframe, KeyframePlan, slots
+
+from robo4d.geometry import se3
+
+
+def keyframes(*closed_left):
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    return [
+        Keyframe(time_s=float(i), T_world_tcp=poses, closed=np.array([closed, False]))
+        for i, closed in enumerate(closed_left)
+    ]
+
+
+OPEN = np.array([False, False])
+HOLDING = np.array([True, False])
+
+
+def test_slots_count_back_from_the_end_of_each_segment():
+    # approach, grasp | lift, carry, release | retreat
+    assert slots(keyframes(False, True, True, True, False, False), OPEN) == [
+        SLOTS - 2 * SEGMENT_SLOTS - 2,
+        SLOTS - 2 * SEGMENT_SLOTS - 1,
+        SLOTS - SEGMENT_SLOTS - 3,
+        SLOTS - SEGMENT_SLOTS - 2,
+        SLOTS - SEGMENT_SLOTS - 1,
+        SLOTS - 1,
+    ]
+
+
+def test_an_attempt_that_begins_half_way_has_the_same_slots():
+    whole = slots(keyframes(False, True, True, True, False, False), OPEN)
+    assert slots(keyframes(True, True, False, False), HOLDING) == whole[2:]
+
+
+def test_a_detour_changes_no_slot_but_its_own():
+    whole = slots(keyframes(True, False, False), HOLDING)
+    assert slots(keyframes(True, True, False, False), HOLDING)[1:] == whole
+
+
+def test_keyframes_too_far_from_the_end_of_their_segment_have_no_slot():
+    assert slots(keyframes(*[False] * (SEGMENT_SLOTS + 1)), OPEN)[0] == -1
+
+
+def plan():
+    home = np.tile(np.eye(4), (2, 1, 1))
+    forward, back = home.copy(), home.copy()
+    forward[0, 0, 3] = 0.2
+    return KeyframePlan(
+        T_world_tcp=np.stack([forward, back]),
+        closed=np.array([[True, False], [True, False]]),
+        times_s=np.array([1.0, 3.0]),
+        slots=np.array([SLOTS - 6, SLOTS - 1]),
+        next_probability=np.eye(NOW + 1)[SLOTS - 6],
+        T_world_tcp_now=home,
+    )
+
+
+def test_a_plan_passes_through_its_keyframes_and_stays_at_the_last():
+    start = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.08, 0.08]))
+    poses, widths = plan().at(np.array([0.5, 1.0, 2.0, 9.0]), start)
+    np.testing.assert_allclose(poses[:, 0, 0, 3], [0.1, 0.2, 0.1, 0.0], atol=1e-9)
+    assert (widths[:, 0] < 0.06).tolist() == [False, True, True, True]
+    assert (widths[:, 1] == 0.08).all()
+    assert se3.is_valid(poses).all()
+
+
+def test_a_held_object_keeps_the_gripper_as_wide_as_it_is():
+    start = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.033, 0.08]))
+    assert plan().at(np.array([0.5, 2.0]), start)[1][:, 0].tolist() == [0.033, 0.033]
+
+
+def test_progress_is_the_share_of_the_slots_that_lie_behind():
+    assert np.isclose(plan().progress, (SLOTS - 6) / SLOTS)

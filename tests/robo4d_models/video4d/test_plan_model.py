@@ -1,0 +1,107 @@
+import numpy as np
+import torch
+from robo4d_models.video4d.coding import rotation_to_6d
+from robo4d_models.video4d.data import Augmentation, SampleFolder, plan_sample
+from robo4d_models.video4d.keyframes import NOW
+from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
+from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig
+
+SMALL = PlanModelConfig(widths=(16, 32, 64), flow_width=64)
+
+
+def batch(samples, *, count=4, seed=0, augmentation=None):
+    rng = np.random.default_rng(seed)
+    return plan_sample(SampleFolder(samples).draw(rng, count), rng, size=32, augmentation=augmentation)
+
+
+def model():
+    torch.manual_seed(0)
+    return PlanModel(SMALL)
+
+
+def test_every_row_of_the_output_belongs_to_a_slot_or_to_now(samples):
+    output = model()(batch(samples, count=3).observation)
+    assert output.position.shape == (3, NOW + 1, 2, 3)
+    assert output.rotation.shape == (3, NOW + 1, 2, 6)
+    assert output.next_slot.shape == (3, NOW + 1)
+
+
+def test_the_loss_reaches_every_parameter(samples):
+    network, sample = model(), batch(samples)
+    sample.observation.state_known[0] = 0
+    # What starts at zero hides what lies behind it: one step first.
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
+    for _ in range(2):
+        optimizer.zero_grad()
+        output = network(sample.observation)
+        (sum(plan_losses(output, sample.target).values()) + flow_loss(network, output, sample.target)).backward()
+        optimizer.step()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_a_few_samples_are_learned(samples):
+    network, sample = model(), batch(samples)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(60):
+        total = sum(plan_losses(network(sample.observation), sample.target).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append(total.item())
+    assert losses[-1] < 0.2 * losses[0]
+    errors = plan_errors(network(sample.observation), sample.target)
+    assert errors["event_mm"].median() < 60
+    assert errors["next_right"].mean() == 1
+
+
+def test_without_the_robots_state_nothing_of_it_matters(samples):
+    network, sample = model(), batch(samples)
+    sample.observation.state_known.zero_()
+    first = network(sample.observation)
+    sample.observation.tcp.normal_()
+    sample.observation.width.normal_()
+    torch.testing.assert_close(network(sample.observation).position, first.position)
+
+
+def test_the_order_of_the_views_does_not_matter(samples):
+    network, observation = model(), batch(samples).observation
+    first = network(observation).position
+    for images in (observation.rgb, observation.points, observation.valid):
+        images.copy_(images.flip(1))
+    torch.testing.assert_close(network(observation).position, first, atol=1e-4, rtol=1e-4)
+
+
+def test_samples_are_decided_by_their_seed(samples):
+    network, observation = model(), batch(samples, count=1).observation
+    torch.nn.init.normal_(network.flow.out.weight, std=0.1)
+    a, b, c = (network.sample(observation, samples=3, steps=2, seed=seed).position for seed in (1, 1, 2))
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert (a - c).abs().max() > 1e-3
+    assert (a[0] - a[1]).abs().max() > 1e-3
+
+
+def test_applying_a_residual_undoes_taking_it(samples):
+    sample = batch(samples)
+    mean = model()(sample.observation)
+    poses = sample.target.T_world_tcp
+    residual = FlowHead.residual(mean, poses[..., :3, 3], poses[..., :3, :3])
+    position, rotation = FlowHead.apply_residual(mean, residual)
+    known = sample.target.known > 0
+    torch.testing.assert_close(position[known], poses[..., :3, 3][known], atol=1e-4, rtol=0)
+    expected = rotation_to_6d(poses[..., :3, :3])
+    torch.testing.assert_close(rotation[known], expected[known], atol=1e-3, rtol=0)
+
+
+def test_augmentation_moves_scene_robot_and_plan_together(samples):
+    plain = batch(samples)
+    moved = batch(samples, augmentation=Augmentation(depth_noise_m=0.0, state_noise_m=0.0, brightness=0.0))
+    assert (plain.target.T_world_tcp - moved.target.T_world_tcp).abs().max() > 0.02
+
+    def ball_to_grasp(sample):
+        red = (sample.observation.rgb[:, 0, 0] - sample.observation.rgb[:, 0, 1] > 0.5)[:, None]
+        points = sample.observation.points[:, 0]
+        centre = (points * red).sum(dim=(-1, -2)) / red.sum(dim=(-1, -2))
+        return (centre - sample.target.T_world_tcp[:, NOW - 6, 0, :3, 3]).norm(dim=-1)
+
+    torch.testing.assert_close(ball_to_grasp(plain), ball_to_grasp(moved), atol=1e-3, rtol=0)

@@ -1,0 +1,81 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.planning import KeyframePlanner
+from robo4d_models.video4d.train import TrainConfig, train
+
+CONFIG = TrainConfig(
+    steps=8, batch=2, warm_up=2, log_every=1, validate_every=4, validation_batches=1, checkpoint_every_s=0.0
+)
+TASKS = ("store_cereal_box_under_shelf",)
+
+
+def losses(folder):
+    rows = checkpoints.read_curve(folder / "curve.jsonl")
+    return [(row["step"], row["total"]) for row in rows if "total" in row]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(samples, tmp_path_factory):
+    out = tmp_path_factory.mktemp("uninterrupted")
+    train(data=samples, out=out, tasks=TASKS, config=CONFIG)
+    return out
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(samples, uninterrupted, tmp_path):
+    script = (
+        "from pathlib import Path; from robo4d_models.video4d.train import TrainConfig, train; "
+        f"train(data=Path({str(samples)!r}), out=Path({str(tmp_path)!r}), tasks={TASKS}, config={CONFIG})"
+    )
+    with subprocess.Popen([sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("step 5"):
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    killed_at = losses(tmp_path)[-1][0]
+    assert killed_at < 8
+
+    train(data=samples, out=tmp_path, tasks=TASKS, config=CONFIG)
+
+    assert losses(tmp_path) == losses(uninterrupted)
+    ours = torch.load(checkpoints.newest(tmp_path), weights_only=True)
+    theirs = torch.load(checkpoints.newest(uninterrupted), weights_only=True)
+    assert ours["step"] == theirs["step"] == 8
+    torch.testing.assert_close(ours["averaged"], theirs["averaged"], rtol=0, atol=0)
+
+
+def test_validation_is_on_the_curve(uninterrupted):
+    rows = checkpoints.read_curve(uninterrupted / "curve.jsonl")
+    assert [row["step"] for row in rows if "validation" in row] == [4, 8]
+
+
+def test_the_averaged_weights_load_into_a_planner(uninterrupted):
+    planner = KeyframePlanner.load(uninterrupted / "plan.safetensors", "put_spatula_on_table")
+    assert planner.task == "put_spatula_on_table"
+
+
+def test_only_the_last_checkpoints_stay(uninterrupted):
+    assert len(list(uninterrupted.glob("checkpoint-*.pt"))) == checkpoints.KEPT
+
+
+def test_missing_weights_are_refused_with_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="robo4d train"):
+        KeyframePlanner.load(tmp_path / "plan.safetensors", "put_spatula_on_table")
+
+
+def test_a_folder_without_samples_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="robo4d make-samples"):
+        train(data=tmp_path, out=tmp_path / "out", smoke=True)
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out_of_the_curve(tmp_path):
+    path = tmp_path / "curve.jsonl"
+    path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "tot')
+    assert checkpoints.read_curve(path) == [{"step": 1}]
+    checkpoints.Curve(path, resumed_at=1).add({"step": 2})
+    assert [row["step"] for row in checkpoints.read_curve(path)] == [1, 2]
