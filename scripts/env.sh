@@ -24,8 +24,10 @@ else
     echo "env.sh: the ROS workspace is not built; run: make setup" >&2
 fi
 
-# Images of 2 cameras x 640 x 480 at 30 Hz arrive complete with these transports, and 38 % of them with the default ones.
-export FASTDDS_BUILTIN_TRANSPORTS=${FASTDDS_BUILTIN_TRANSPORTS-'LARGE_DATA?max_msg_size=4MB&sockets_size=4MB&non_blocking=true'}
-# Nobody else on the network is found, or finds us, unless asked for: SUBNET.
-export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE-LOCALHOST}
+# Nodes on this machine alone: every socket is bound to loopback, and images of 2 cameras x 640 x 480 at 30 Hz arrive
+# complete, against half of them with Fast DDS's own settings (`robo4d bench transport`). SUBNET, because LOCALHOST would
+# replace these transports by its own, which listen on all interfaces. For nodes on several machines, export before:
+#     FASTRTPS_DEFAULT_PROFILES_FILE= FASTDDS_BUILTIN_TRANSPORTS='LARGE_DATA?max_msg_size=4MB&sockets_size=4MB&non_blocking=true'
+export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE-$_robo4d/ros2_ws/src/robo4d/robo4d_ros/this_machine.xml}
+export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE-SUBNET}
 unset _robo4d
