@@ -28,6 +28,11 @@ fi
 # complete, against half of them with Fast DDS's own settings (`robo4d bench transport`). SUBNET, because LOCALHOST would
 # replace these transports by its own, which listen on all interfaces. For nodes on several machines, export before:
 #     FASTRTPS_DEFAULT_PROFILES_FILE= FASTDDS_BUILTIN_TRANSPORTS='LARGE_DATA?max_msg_size=4MB&sockets_size=4MB&non_blocking=true'
-export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE-$_robo4d/ros2_ws/src/robo4d/robo4d_ros/this_machine.xml}
-export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE-SUBNET}
+case ${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp} in
+    rmw_fastrtps_*)
+        export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE-$_robo4d/ros2_ws/src/robo4d/robo4d_ros/this_machine.xml}
+        export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE-SUBNET}
+        ;;
+    *) export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE-LOCALHOST} ;;
+esac
 unset _robo4d

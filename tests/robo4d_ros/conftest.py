@@ -7,7 +7,6 @@ import pytest
 
 # A domain of the run's own (0 to 101 leave the system's ephemeral ports alone); the child processes inherit it.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 MISSING = next((name for name in ("rclpy", "robo4d_msgs") if importlib.util.find_spec(name) is None), None)
 
@@ -30,7 +29,10 @@ if MISSING:
         return NoRos.from_parent(parent, path=module_path)
 
 else:
+    from robo4d_ros.transport import THIS_MACHINE
     from ros_probe import Probe, Process
+
+    os.environ.update(THIS_MACHINE)
 
     @pytest.fixture
     def probe():

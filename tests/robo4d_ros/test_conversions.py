@@ -1,0 +1,103 @@
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import Pose, Quaternion
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from robo4d_ros import conversions
+from wire import assert_equal, through_the_wire
+
+from robo4d import Intrinsics, PointmapVideo
+from robo4d.geometry import se3
+from robo4d.track import GripperTrack
+
+
+@given(arrays(float, (6,), elements=st.floats(-2, 2, allow_subnormal=False)))
+def test_poses_and_transforms_round_trip(twist):
+    T = se3.exp(twist)
+    np.testing.assert_allclose(conversions.matrix_from_pose(conversions.pose_from_matrix(T)), T, atol=1e-12)
+    np.testing.assert_allclose(conversions.matrix_from_transform(conversions.transform_from_matrix(T)), T, atol=1e-12)
+
+
+@given(st.integers(0, 2**31 * 10**9 - 1))
+def test_stamps_round_trip_to_the_nanosecond(stamp_ns):
+    assert conversions.ns_from_time(conversions.time_from_ns(stamp_ns)) == stamp_ns
+
+
+@pytest.mark.parametrize("field", ["position.x", "orientation.w"])
+def test_poses_that_are_not_finite_are_refused(field):
+    pose = conversions.pose_from_matrix(np.eye(4))
+    part, axis = field.split(".")
+    setattr(getattr(pose, part), axis, math.inf)
+    with pytest.raises(ValueError, match="finite"):
+        conversions.matrix_from_pose(pose)
+
+
+def test_a_zero_quaternion_is_refused():
+    with pytest.raises(ValueError, match="not zero"):
+        conversions.matrix_from_pose(Pose(orientation=Quaternion(w=0.0)))
+
+
+def test_a_video_comes_back_as_it_was():
+    video = PointmapVideo.example()
+    rng = np.random.default_rng(0)
+    video = dataclasses.replace(
+        video,
+        rgb=rng.integers(0, 256, video.rgb.shape, np.uint8),
+        points=rng.standard_normal(video.points.shape).astype(np.float32),
+        valid=rng.random(video.valid.shape) < 0.5,
+        stamp_ns=1_700_000_000_123_456_789,
+    )
+    message = through_the_wire(conversions.message_from_video(video))
+    assert_equal(conversions.video_from_message(message), video)
+    assert message.cameras[0].k[2] == pytest.approx(video.intrinsics[0].cx - 0.5)  # ROS counts from pixel centres
+
+
+def test_a_large_video_is_converted_within_a_frame():
+    k = Intrinsics.from_fovy(45.0, width=320, height=256)
+    shape = (2, 10, 256, 320)
+    video = PointmapVideo(
+        rgb=np.zeros((*shape, 3), np.uint8),
+        points=np.zeros((*shape, 3), np.float32),
+        valid=np.ones(shape, bool),
+        times_s=np.arange(10, dtype=np.float32),
+        intrinsics=(k, k),
+        frame="camera",
+        stamp_ns=0,
+    )
+    started = time.perf_counter()
+    conversions.video_from_message(conversions.message_from_video(video))
+    assert time.perf_counter() - started < 0.5  # 26 MB; element by element it takes seconds
+
+
+def test_a_video_of_the_wrong_length_is_refused():
+    message = conversions.message_from_video(PointmapVideo.example())
+    message.valid.pop()
+    with pytest.raises(ValueError, match="pixels, but there are"):
+        conversions.video_from_message(message)
+
+
+def test_a_track_comes_back_as_it_was_also_where_the_gripper_was_lost():
+    track = GripperTrack.example()
+    Ts = track.Ts_world_tcp.copy()
+    Ts[2] = np.nan
+    confidence, opening_m = track.confidence.copy(), track.opening_m.copy()
+    confidence[2], opening_m[2] = 0, np.nan
+    track = dataclasses.replace(
+        track, Ts_world_tcp=Ts, confidence=confidence, opening_m=opening_m, view=np.array([0, 1, -1, 0, 1])
+    )
+    assert_equal(conversions.track_from_message(through_the_wire(conversions.message_from_track(track))), track)
+
+
+def test_a_track_in_another_frame_or_of_unequal_lists_is_refused():
+    message = conversions.message_from_track(GripperTrack.example())
+    message.confidence.pop()
+    with pytest.raises(ValueError, match="equally long"):
+        conversions.track_from_message(message)
+    message.header.frame_id = "camera_n"
+    with pytest.raises(ValueError, match="frame_id must be 'world'"):
+        conversions.track_from_message(message)
