@@ -12,14 +12,17 @@ import mujoco
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
-from scipy.spatial.transform import Rotation
 
 from robo4d.geometry import se3
 from robo4d.sim.panda import GRIPPER_BODIES, panda_spec
 from robo4d.sim.state import CONTROL_PERIOD_S
 
-HOME_JOINTS = np.array([0.0, -0.6, 0.0, -2.3, 0.0, 1.75, 0.785])
-"""The natural posture [rad]: elbow up, gripper down. The differential IK's null space is drawn to it."""
+POSTURES = {
+    side: np.array([-sign * 0.45, -0.6, sign * 0.6, -2.3, 0.0, 1.75, 0.785])
+    for side, sign in (("left", 1), ("right", -1))
+}
+"""The natural posture [rad]: elbow up and a little inwards, gripper down. The null space of the differential IK is drawn
+to it. With the elbow straight above, the wrist becomes singular when the gripper reaches in low and near."""
 
 MAX_SPEED = 0.25
 """Speed limit of the TCP [m/s]."""
@@ -33,6 +36,8 @@ _GAIN = 12.0
 """Speed per distance to the target [1/s]."""
 _MAX_JOINT_SPEED = 1.5
 """[rad/s]; Franka's datasheet allows 2.175 for joints 1-4 and 2.61 for 5-7."""
+_STANDSTILL = 1e-4
+"""Below this speed [m/s, rad/s] the arm stands."""
 _SERVO_LAG_S = 0.1
 """Time constant of the joint servos, damping over stiffness in Menagerie's model: made up for by leading the joints."""
 
@@ -59,7 +64,7 @@ class TcpTracker:
     def __init__(self, T_world_base: Float[Array, "4 4"], posture: Float[Array, "7"]) -> None:
         self._configuration = mink.Configuration(_kinematic_model(T_world_base))
         model = self._configuration.model
-        self._frame = mink.FrameTask("tcp", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4)
+        self._frame = mink.FrameTask("arm_tcp", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4)
         self._posture = mink.PostureTask(model, cost=np.array([3e-3] * 7), gain=0.03)
         self._posture.set_target(posture)
         joints = [model.joint(i).name for i in range(7)]
@@ -79,7 +84,7 @@ class TcpTracker:
     @property
     def T_world_tcp(self) -> Float[Array, "4 4"]:
         """Where the virtual arm is."""
-        return self._configuration.get_transform_frame_to_world("tcp", "site").as_matrix()
+        return self._configuration.get_transform_frame_to_world("arm_tcp", "site").as_matrix()
 
     @property
     def state(self) -> TrackerState:
@@ -97,17 +102,14 @@ class TcpTracker:
     def advance(self) -> Float[Array, "7"]:
         """Move the virtual arm by one control period; returns the angles for the joint servos [rad]."""
         before = self.T_world_tcp
-        wanted = np.concatenate(
-            [
-                _approach(self.T_world_target[:3, 3] - before[:3, 3], self._twist[:3], MAX_SPEED, _MAX_ACCELERATION),
-                _approach(
-                    _rotation_vector(before, self.T_world_target),
-                    self._twist[3:],
-                    MAX_ANGULAR_SPEED,
-                    _MAX_ANGULAR_ACCELERATION,
-                ),
-            ]
-        )
+        position_error = self.T_world_target[:3, 3] - before[:3, 3]
+        rotation_error = _rotation_vector(before, self.T_world_target)
+        v = _approach(position_error, self._twist[:3], MAX_SPEED, _MAX_ACCELERATION)
+        w = _approach(rotation_error, self._twist[3:], MAX_ANGULAR_SPEED, _MAX_ANGULAR_ACCELERATION)
+        wanted = np.concatenate([v, w])
+        if np.linalg.norm(wanted) < _STANDSTILL:  # saves the work for an arm that waits
+            self._twist = np.zeros(6)
+            return self._configuration.q.copy()
         velocity = self._move_to(_displaced(before, CONTROL_PERIOD_S * wanted))
         after = self.T_world_tcp
         self._twist = np.concatenate([after[:3, 3] - before[:3, 3], _rotation_vector(before, after)]) / CONTROL_PERIOD_S
@@ -157,12 +159,12 @@ def _approach(
 
 def _rotation_vector(T_world_a: Float[Array, "4 4"], T_world_b: Float[Array, "4 4"]) -> Float[Array, "3"]:
     """The rotation from a to b, world axes [rad]."""
-    return Rotation.from_matrix(T_world_b[:3, :3] @ T_world_a[:3, :3].T).as_rotvec()
+    return mink.SO3.from_matrix(T_world_b[:3, :3] @ T_world_a[:3, :3].T).log()
 
 
 def _displaced(T_world_a: Float[Array, "4 4"], displacement: Float[Array, "6"]) -> Float[Array, "4 4"]:
     """The pose moved [m] and rotated [rad] along the world's axes."""
-    R = Rotation.from_rotvec(displacement[3:]).as_matrix() @ T_world_a[:3, :3]
+    R = mink.SO3.exp(displacement[3:]).as_matrix() @ T_world_a[:3, :3]
     return se3.pose(R, T_world_a[:3, 3] + displacement[:3])
 
 
@@ -176,5 +178,5 @@ def _kinematic_model(T_world_base: Float[Array, "4 4"]) -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.option.integrator = arm.option.integrator
     frame = spec.worldbody.add_frame(pos=T_world_base[:3, 3], quat=se3.to_quat_wxyz(T_world_base))
-    spec.attach(arm, prefix="", frame=frame)
+    spec.attach(arm, prefix="arm_", frame=frame)
     return spec.compile()

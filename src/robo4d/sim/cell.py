@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.sim import scene, tasks
-from robo4d.sim.arm import HOME_JOINTS, TcpTracker, TrackerState
+from robo4d.sim.arm import POSTURES, TcpTracker, TrackerState
 from robo4d.sim.panda import GRIPPER_BODIES
 from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, MAX_WIDTH, ArmCommand, ArmState, CellState
 from robo4d.sim.tasks.task import SPREADS, Distribution
@@ -48,7 +48,7 @@ class Cell:
         self.task.build(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
-        self._trackers = {side: TcpTracker(scene.T_WORLD_BASE[side], HOME_JOINTS) for side in ARMS}
+        self._trackers = {side: TcpTracker(scene.T_WORLD_BASE[side], POSTURES[side]) for side in ARMS}
         self._widths = dict.fromkeys(ARMS, MAX_WIDTH)
         self._index = {side: _ArmIndex(self.model, side) for side in ARMS}
         self._substeps = round(CONTROL_PERIOD_S / self.model.opt.timestep)

@@ -156,3 +156,71 @@ def wood(rng: np.random.Generator) -> UInt8[Array, "h w 3"]:
     seam = np.where(np.abs(v * planks - np.round(v * planks)) < 0.012, 0.82, 1.0)
     tone = shade * seam * (1 + 0.045 * grain + 0.012 * rng.standard_normal((height, width)))
     return np.clip(tone[..., None] * np.array([196, 158, 116]), 0, 255).astype(np.uint8)
+
+
+def lathe(
+    spec: mujoco.MjSpec,
+    body: mujoco.MjsBody,
+    name: str,
+    profile: Float[Array, "n 2"],
+    material: str,
+    *,
+    sides: int = 40,
+) -> None:
+    """The look of a body of revolution about the z axis: it touches nothing and weighs nothing.
+
+    Args:
+        spec: The model.
+        body: What it belongs to.
+        name: Of the mesh.
+        profile: Radius and height [m] along its outline, with the outside to the right when walking along it.
+        material: Its name.
+        sides: Around the axis.
+    """
+    angles = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    radius, height = profile[:, :1], profile[:, 1:]
+    ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), height + 0 * angles], axis=-1)
+    i = np.arange(len(profile) - 1)[:, None] * sides
+    j, k = np.arange(sides), np.roll(np.arange(sides), -1)
+    faces = np.concatenate(
+        [np.stack([i + j, i + k, i + sides + j], -1), np.stack([i + k, i + sides + k, i + sides + j], -1)]
+    )
+    spec.add_mesh(name=name, uservert=ring.ravel(), userface=faces.ravel(), smoothnormal=True)
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=material, contype=0, conaffinity=0, mass=0)
+
+
+def ring_of_walls(
+    body: mujoco.MjsBody,
+    *,
+    radius: float,
+    bottom: float,
+    height: float,
+    flare: float = 0.0,
+    thickness: float = 0.006,
+    sides: int = 14,
+) -> None:
+    """The invisible wall of a round vessel, made of boxes.
+
+    Args:
+        body: What it belongs to.
+        radius: Inside, at the bottom [m].
+        bottom: Height of its lower edge [m].
+        height: Length of the wall along its slope [m].
+        flare: Angle from the vertical, outwards [rad].
+        thickness: [m].
+        sides: Number of boxes.
+    """
+    out, up = np.array([np.cos(flare), 0, -np.sin(flare)]), np.array([np.sin(flare), 0, np.cos(flare)])
+    center = np.array([radius, 0, bottom]) + thickness / 2 * out + height / 2 * up
+    half_width = (radius + height * np.sin(flare) + thickness) * np.tan(np.pi / sides)
+    for angle in np.linspace(0, 2 * np.pi, sides, endpoint=False):
+        T_body_side = se3.exp(np.array([0, 0, 0, 0, 0, angle]))
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=se3.apply(T_body_side, center),
+            quat=se3.to_quat_wxyz(T_body_side @ se3.exp(np.array([0, 0, 0, 0, flare, 0]))),
+            size=[thickness / 2, half_width, height / 2],
+            friction=[0.5, 0.005, 1e-4],
+            condim=4,
+            group=3,
+        )

@@ -2,10 +2,12 @@
 
 import difflib
 
+from robo4d.sim.tasks.place_apple_from_bowl_into_bin import PlaceAppleFromBowlIntoBin
+from robo4d.sim.tasks.put_spatula_on_table import PutSpatulaOnTable
 from robo4d.sim.tasks.store_cereal_box_under_shelf import StoreCerealBoxUnderShelf
 from robo4d.sim.tasks.task import SPREADS, Distribution, Expert, Spread, Start, Task
 
-_ALL: tuple[Task, ...] = (StoreCerealBoxUnderShelf(),)
+_ALL: tuple[Task, ...] = (StoreCerealBoxUnderShelf(), PutSpatulaOnTable(), PlaceAppleFromBowlIntoBin())
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from robo4d.geometry import se3
 
@@ -13,7 +13,8 @@ ANGULAR_SPEED = 0.6
 """[rad/s]."""
 _BLEND_S = 0.8
 """Time over which the polyline is averaged: it starts, ends and turns corners this softly."""
-_KERNEL = np.hanning(18)[1:-1] / np.hanning(18)[1:-1].sum()
+_SAMPLE_S = 0.005
+"""Spacing of the samples of a path: 0.7 mm."""
 
 
 class Path:
@@ -27,27 +28,28 @@ class Path:
     """
 
     def __init__(self, vias: list[Float[Array, "4 4"]], speed: float = SPEED) -> None:
-        self._vias = vias
-        legs = [se3.distance(a, b) for a, b in zip(vias[:-1], vias[1:], strict=True)]
-        durations = [max(float(d) / speed, float(angle) / ANGULAR_SPEED) for d, angle in legs]
-        self._knots = np.concatenate([[0.0], np.cumsum(durations)])
-        self.duration_s = float(self._knots[-1]) + _BLEND_S
-
-    @property
-    def goal(self) -> Float[Array, "4 4"]:
-        """The last pose."""
-        return self._vias[-1]
+        Ts = np.stack([*vias, vias[-1]])
+        distances, angles = se3.distance(Ts[:-1], Ts[1:])
+        durations = np.maximum(np.maximum(distances / speed, angles / ANGULAR_SPEED), 1e-3)
+        knots = np.concatenate([[0.0], np.cumsum(durations)])
+        self.duration_s = float(knots[-1]) + _BLEND_S
+        window = np.hanning(round(_BLEND_S / _SAMPLE_S))
+        times = np.clip(np.arange(0, self.duration_s + _SAMPLE_S, _SAMPLE_S), 0, knots[-1])
+        quats = Slerp(knots, Rotation.from_matrix(Ts[:, :3, :3]))(times).as_quat()
+        flips = np.cumprod(np.where(np.sum(quats[1:] * quats[:-1], axis=1) < 0, -1, 1))
+        quats[1:] *= flips[:, None]
+        p = np.stack([np.interp(times, knots, Ts[:, i, 3]) for i in range(3)], axis=1)
+        R = Rotation.from_quat(_averaged(quats, window)).as_matrix()
+        self._samples = se3.pose(R, _averaged(p, window))
+        self.goal = vias[-1]
 
     def at(self, time_s: float) -> Float[Array, "4 4"]:
         """The pose a time after the start."""
-        times = time_s - _BLEND_S * np.linspace(0, 1, len(_KERNEL))
-        Ts = np.stack([self._on_line(t) for t in times])
-        R = Rotation.from_matrix(Ts[:, :3, :3]).mean(weights=_KERNEL).as_matrix()
-        return se3.pose(R, _KERNEL @ Ts[:, :3, 3])
+        return self._samples[int(np.clip(round(time_s / _SAMPLE_S), 0, len(self._samples) - 1))]
 
-    def _on_line(self, time_s: float) -> Float[Array, "4 4"]:
-        time_s = float(np.clip(time_s, 0, self._knots[-1]))
-        leg = min(int(np.searchsorted(self._knots, time_s, side="right")), len(self._knots) - 1)
-        start, end = self._knots[leg - 1], self._knots[leg]
-        share = (time_s - start) / max(end - start, 1e-9)
-        return se3.interpolate(self._vias[leg - 1], self._vias[leg], share)
+
+def _averaged(values: Float[Array, "n k"], window: Float[Array, " w"]) -> Float[Array, "n k"]:
+    """Weighted average over the samples up to each one; before the first, all are like the first."""
+    padded = np.concatenate([np.repeat(values[:1], len(window) - 1, axis=0), values])
+    weights = window / window.sum()
+    return np.stack([np.convolve(column, weights, mode="valid") for column in padded.T], axis=1)

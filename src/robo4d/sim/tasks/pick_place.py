@@ -28,6 +28,10 @@ _HELD_WITHIN = 0.04
 """Distance of the tool from the nearest grasp while the object is held [m]."""
 _AT_GRASP, _AT_GRASP_ANGLE = 0.012, np.deg2rad(10)
 """A gripper this near to a grasp [m, rad] may close."""
+_METRES_PER_RADIAN = 0.1
+"""What an angle counts beside a distance when the nearest grasp is sought."""
+_COST_OF_WIDTH = 10.0
+"""[1/m], beside squared angles in rad^2: a narrow side leaves the open fingers more room."""
 _RELEASED = 0.015
 """The gripper may leave when it is wider open than the object by this [m]."""
 _LOST = 0.05
@@ -35,11 +39,11 @@ _LOST = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grasp:
-    """One way to hold an object."""
+class Grasps:
+    """The ways to hold an object."""
 
-    T_object_tcp: Float[Array, "4 4"]
-    width: float
+    Ts_object_tcp: Float[Array, "n 4 4"]
+    widths: Float[Array, " n"]
     """Opening of the gripper on the object [m]."""
 
 
@@ -49,11 +53,11 @@ class Job(Protocol):
     arm: str
     object: str
 
-    def grasps(self, state: CellState) -> list[Grasp]:
+    def grasps(self, state: CellState) -> Grasps:
         """All ways to hold the object."""
         ...
 
-    def goals(self, state: CellState) -> list[Float[Array, "4 4"]]:
+    def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """All poses T_world_object that it may be put at."""
         ...
 
@@ -65,27 +69,30 @@ class Job(Protocol):
         """Whether the object stands where it belongs, be it still held or not."""
         ...
 
-    def cost(self, T_world_pick: Float[Array, "4 4"], T_world_place: Float[Array, "4 4"]) -> float:
-        """How awkward it is to hold the object with these two TCP poses; infinite if it cannot be done."""
+    def cost(
+        self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
+    ) -> Float[Array, " n"]:
+        """How awkward it is to hold the object with these two TCP poses; infinite where it cannot be done."""
         ...
 
 
-def natural(arm: str, p_world_tcp: Float[Array, "3"], elevation: float) -> Float[Array, "4 4"]:
-    """T_world_tcp of an arm that reaches straight out to a point [m], looking down by an elevation [rad]."""
-    outward = p_world_tcp[:2] - T_WORLD_BASE[arm][:2, 3]
-    dx, dy = outward / np.linalg.norm(outward)
-    c, s = np.cos(elevation), np.sin(elevation)
-    z, x = np.array([c * dx, c * dy, -s]), np.array([s * dx, s * dy, c])
-    return se3.pose(np.stack([x, np.cross(z, x), z], axis=1), p_world_tcp)
+def reaching_out(arm: str, Ts_world_tcp: Float[Array, "n 4 4"], elevation: float) -> Float[Array, "n 4 4"]:
+    """The poses turned so that the arm reaches straight out to them, looking down by an elevation [rad]."""
+    p_world_tcp = Ts_world_tcp[:, :3, 3]
+    outward = p_world_tcp[:, :2] - T_WORLD_BASE[arm][:2, 3]
+    ahead = np.zeros_like(p_world_tcp)
+    ahead[:, :2] = outward / np.linalg.norm(outward, axis=-1, keepdims=True)
+    up = np.array([0.0, 0.0, 1.0])
+    z = np.cos(elevation) * ahead - np.sin(elevation) * up
+    x = np.sin(elevation) * ahead + np.cos(elevation) * up
+    return se3.pose(np.stack([x, np.cross(z, x), z], axis=-1), p_world_tcp)
 
 
-def awkwardness(arm: str, T_world_tcp: Float[Array, "4 4"], elevation: float) -> float:
-    """Square of the angle [rad^2] to the natural pose at that place; infinite where the fingers would touch the table."""
-    corners = se3.apply(T_world_tcp, _FINGERTIPS)
-    if corners[:, 2].min() < _TABLE_CLEARANCE:
-        return np.inf
-    _, angle = se3.distance(T_world_tcp, natural(arm, T_world_tcp[:3, 3], elevation))
-    return float(angle) ** 2
+def awkwardness(Ts_world_tcp: Float[Array, "n 4 4"], Ts_world_best: Float[Array, "n 4 4"]) -> Float[Array, " n"]:
+    """Square of the angle [rad^2] to the best orientation; infinite where the fingers would touch the table."""
+    lowest = (Ts_world_tcp[:, 2, :3] @ _FINGERTIPS.T).min(axis=1) + Ts_world_tcp[:, 2, 3]
+    _, angle = se3.distance(Ts_world_tcp, Ts_world_best)
+    return np.where(lowest < _TABLE_CLEARANCE, np.inf, angle**2)
 
 
 _FINGERTIPS = np.array([[x, y, 0.009] for x in (-0.01, 0.01) for y in (-0.06, 0.06)])
@@ -111,10 +118,9 @@ class PickAndPlace:
         self._path: Path | None = None
         self._T_object_tcp = np.eye(4)
 
-    def command(self, state: CellState) -> ArmCommand:
-        """The job's arm's next target."""
-        arm = state.arms[self._job.arm]
-        phase = self._next_phase(state)
+    def command(self, state: CellState, *, rest: bool = False) -> ArmCommand:
+        """The job's arm's next target; that of an arm at rest is its home."""
+        phase = "leave" if rest else self._next_phase(state)
         if self._path is None or phase != self._phase or self._must_replan(state):
             self._phase, self._start_s = phase, state.time_s
             self._path = Path(self._vias(state))
@@ -131,9 +137,8 @@ class PickAndPlace:
         """reach -> close -> carry -> release -> leave; from anywhere back to `reach` when the object is lost."""
         arm, elapsed = state.arms[self._job.arm], state.time_s - self._start_s
         moving = self._path is not None and elapsed < self._path.duration_s
-        grasp = self._nearest_grasp(state)
-        distance, angle = self._offset(state, grasp)
-        squeeze = arm.gripper_width - grasp.width
+        distance, angle, width = self._nearest_grasp(state)
+        squeeze = arm.gripper_width - width
         held = abs(squeeze) < _WIDTH_TOLERANCE and distance < _HELD_WITHIN
         match self._phase:
             case "carry" if held and moving:
@@ -143,7 +148,8 @@ class PickAndPlace:
             case "close" if distance < _HELD_WITHIN and elapsed < (_HOLD_S if held else _CLOSING_S):
                 return "close"
         if self._job.placed(state):
-            return "release" if distance < _HELD_WITHIN and squeeze < _RELEASED else "leave"
+            opened = squeeze > _RELEASED or arm.gripper_width > MAX_WIDTH - 0.003
+            return "leave" if opened or distance > _HELD_WITHIN else "release"
         if held:
             return "carry" if self._phase in ("close", "carry") else "close"
         if squeeze > 0 and distance < _AT_GRASP and angle < _AT_GRASP_ANGLE:
@@ -173,22 +179,22 @@ class PickAndPlace:
                 return [T_world_tcp, *self._way_to_grasp(state, T_world_tcp)]
             case "carry":
                 T_object_tcp = se3.inverse(state.T_world_body[self._job.object]) @ arm.T_world_tcp
-                goals = [goal @ T_object_tcp for goal in self._job.goals(state)]
-                costs = [self._job.cost(arm.T_world_tcp, T) for T in goals]
-                T_world_goal = self._job.goals(state)[int(np.argmin(costs))]
-                return [T_world_tcp, *(T @ T_object_tcp for T in self._job.route(state, T_world_goal))]
+                goals = self._job.goals(state)
+                costs = self._job.cost(
+                    state, np.repeat(arm.T_world_tcp[None], len(goals), axis=0), goals @ T_object_tcp
+                )
+                route = self._job.route(state, goals[np.argmin(costs)])
+                return [T_world_tcp, *(T_world_object @ T_object_tcp for T_world_object in route)]
             case "leave":
                 return [T_world_tcp, *self._back_off(state, T_world_tcp), self._T_world_home]
         return [T_world_tcp, T_world_tcp]
 
     def _way_to_grasp(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
         T_world_object = state.T_world_body[self._job.object]
-        choices = [
-            (self._job.cost(T_world_object @ grasp.T_object_tcp, goal @ grasp.T_object_tcp), grasp)
-            for grasp in self._job.grasps(state)
-            for goal in self._job.goals(state)
-        ]
-        self._T_object_tcp = min(choices, key=lambda choice: choice[0])[1].T_object_tcp
+        grasps, goals = self._job.grasps(state), self._job.goals(state)
+        Ts = grasps.Ts_object_tcp
+        costs = np.min([self._job.cost(state, T_world_object @ Ts, goal @ Ts) for goal in goals], axis=0)
+        self._T_object_tcp = Ts[np.argmin(costs + _COST_OF_WIDTH * grasps.widths)]
         T_world_grasp = T_world_object @ self._T_object_tcp
         T_world_before = T_world_grasp @ se3.translation(0, 0, -APPROACH)
         vias = self._back_off(state, T_world_tcp)
@@ -200,17 +206,17 @@ class PickAndPlace:
 
     def _back_off(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
         """Straight back from the object, if the gripper is about it."""
-        distance, _ = self._offset(state, self._nearest_grasp(state))
+        distance, _, _ = self._nearest_grasp(state)
         return [T_world_tcp @ se3.translation(0, 0, -APPROACH)] if distance < APPROACH else []
 
-    def _nearest_grasp(self, state: CellState) -> Grasp:
-        return min(self._job.grasps(state), key=lambda grasp: sum(self._offset(state, grasp)))
-
-    def _offset(self, state: CellState, grasp: Grasp) -> tuple[float, float]:
-        """How far [m, rad] the tool is from a grasp."""
-        T_world_grasp = state.T_world_body[self._job.object] @ grasp.T_object_tcp
-        distance, angle = se3.distance(state.arms[self._job.arm].T_world_tcp, T_world_grasp)
-        return float(distance), float(angle)
+    def _nearest_grasp(self, state: CellState) -> tuple[float, float, float]:
+        """Distance [m], angle [rad] and width [m] of the grasp that the tool is nearest to."""
+        grasps = self._job.grasps(state)
+        Ts_world_grasp = state.T_world_body[self._job.object] @ grasps.Ts_object_tcp
+        T_world_tcp = state.arms[self._job.arm].T_world_tcp
+        distances, angles = se3.distance(np.broadcast_to(T_world_tcp, Ts_world_grasp.shape), Ts_world_grasp)
+        i = np.argmin(distances + _METRES_PER_RADIAN * angles)
+        return float(distances[i]), float(angles[i]), float(grasps.widths[i])
 
 
 def _start(arm: ArmState) -> Float[Array, "4 4"]:

@@ -9,20 +9,28 @@ from PIL import Image, ImageDraw
 from robo4d.geometry import se3
 from robo4d.sim import scene
 from robo4d.sim.state import ArmCommand, CellState
-from robo4d.sim.tasks.pick_place import Grasp, PickAndPlace, awkwardness
+from robo4d.sim.tasks.pick_place import Grasps, PickAndPlace, awkwardness, reaching_out
 from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar, turned_about_z
 
 BOX = np.array([0.035, 0.0225, 0.075])
 """Half extents of the box: depth, thickness, height [m], the size of a single serving."""
-T_WORLD_SHELF = se3.translation(0.62, 0.16, 0)
-"""The middle of the shelf's footprint, its open side towards the robots."""
-_DEPTH, _WIDTH, _HEIGHT = 0.11, 0.19, 0.25
-"""Half depth, half inner width, and inner height of the shelf [m]."""
+T_WORLD_SHELF = se3.translation(0.62, 0.10, 0) @ turned_about_z(np.deg2rad(15))
+"""The middle of the shelf's footprint, its open side towards the robots, turned away from the left arm's line of reach:
+were the gripper in line with the forearm, its wrist would be singular."""
+_DEPTH, _WIDTH = 0.11, 0.19
+"""Half depth and half inner width of the shelf [m]."""
 _BOARD = 0.009
 """Half thickness of its boards [m]."""
-_TOP = _HEIGHT + 2 * _BOARD
+_FLOOR, _CEILING = 0.07, 0.39
+"""Heights of its inside [m]: low enough to reach the top, high enough that the wrist need not fold to get in."""
+_TOP = _CEILING + 2 * _BOARD
 _CLEAR_X = -_DEPTH - 0.09
 """In front of the shelf: the middle of a box that passes it [m, shelf frame]."""
+
+
+_ELEVATION = np.deg2rad(32)
+_T_SHELF_HAND = se3.exp(np.array([0, 0, 0, 0, _ELEVATION - np.pi / 2, 0])) @ np.diag([1.0, -1.0, -1.0, 1.0])
+"""How the gripper is turned when it reaches into the shelf."""
 
 
 class StoreCerealBoxUnderShelf:
@@ -38,9 +46,10 @@ class StoreCerealBoxUnderShelf:
         scene.material(spec, "cereal_box", texture=_artwork(), specular=0.15)
         shelf = scene.furniture(spec, "shelf", T_WORLD_SHELF)
         for y in (-1, 1):
-            scene.box(shelf, [0, y * (_WIDTH + _BOARD), _HEIGHT / 2], [_DEPTH, _BOARD, _HEIGHT / 2], "shelf")
-        scene.box(shelf, [0, 0, _HEIGHT + _BOARD], [_DEPTH, _WIDTH + 2 * _BOARD, _BOARD], "shelf")
-        scene.box(shelf, [_DEPTH - 0.004, 0, _HEIGHT / 2], [0.004, _WIDTH, _HEIGHT / 2], "shelf")
+            scene.box(shelf, [0, y * (_WIDTH + _BOARD), _CEILING / 2], [_DEPTH, _BOARD, _CEILING / 2], "shelf")
+        scene.box(shelf, [0, 0, _CEILING + _BOARD], [_DEPTH, _WIDTH + 2 * _BOARD, _BOARD], "shelf")
+        scene.box(shelf, [0, 0, _FLOOR - _BOARD], [_DEPTH, _WIDTH, _BOARD], "shelf")
+        scene.box(shelf, [_DEPTH - 0.004, 0, _CEILING / 2], [0.004, _WIDTH, _CEILING / 2], "shelf")
         box = scene.free_object(spec, "cereal_box", T_WORLD_SHELF @ se3.translation(0, 0, _TOP + BOX[2]))
         scene.box(box, [0, 0, 0], BOX, "cereal_box", mass=0.2)
 
@@ -78,16 +87,16 @@ class _Store:
 
     arm, object = "left", "cereal_box"
 
-    def grasps(self, state: CellState) -> list[Grasp]:
+    def grasps(self, state: CellState) -> Grasps:
         """Fingers across thickness or depth, from any direction perpendicular to them, over the middle of the box."""
         return _GRASPS
 
-    def goals(self, state: CellState) -> list[Float[Array, "4 4"]]:
+    def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """Upright behind the shelf's front edge, straight, whichever side faces the front."""
         T_shelf_box = _in_shelf(state)
         y = float(np.clip(T_shelf_box[1, 3], -0.07, 0.07))
-        turns = (turned_about_z(k * np.pi / 2) for k in range(4))
-        return [state.T_world_body["shelf"] @ se3.translation(-_DEPTH + 0.065, y, BOX[2]) @ turn for turn in turns]
+        turns = np.stack([turned_about_z(k * np.pi / 2) for k in range(4)])
+        return state.T_world_body["shelf"] @ se3.translation(-_DEPTH + 0.05, y, _FLOOR + BOX[2]) @ turns
 
     def route(self, state: CellState, T_world_goal: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
         """Off the shelf's top or up from the table, to the front of the shelf, in, and down."""
@@ -95,39 +104,42 @@ class _Store:
         T_shelf_box, T_shelf_goal = _in_shelf(state), se3.inverse(T_world_shelf) @ T_world_goal
         x, y, z = T_shelf_box[:3, 3]
         via = []
-        inside = z < _HEIGHT and x > _CLEAR_X and abs(y) < _WIDTH
+        inside = _FLOOR < z < _CEILING and x > _CLEAR_X and abs(y) < _WIDTH
         if not inside:
-            z = z + 0.06 if z > _TOP else max(z, 0.12)
+            z = z + 0.06 if z > _TOP else max(z, _FLOOR + BOX[2] + 0.03)
             via += [_moved(T_shelf_box, x, y, z)]
             if x > _CLEAR_X:
                 via += [_moved(T_shelf_goal, _CLEAR_X, y, z)]
-            via += [_moved(T_shelf_goal, _CLEAR_X, T_shelf_goal[1, 3], BOX[2] + 0.025)]
-        via += [_moved(T_shelf_goal, T_shelf_goal[0, 3], T_shelf_goal[1, 3], BOX[2] + 0.02), T_shelf_goal]
+            via += [_moved(T_shelf_goal, _CLEAR_X, T_shelf_goal[1, 3], T_shelf_goal[2, 3] + 0.02)]
+        via += [_moved(T_shelf_goal, T_shelf_goal[0, 3], T_shelf_goal[1, 3], T_shelf_goal[2, 3] + 0.012), T_shelf_goal]
         return [T_world_shelf @ T for T in via]
 
     def placed(self, state: CellState) -> bool:
         """Whether the box stands in the shelf."""
         return _stored(state)
 
-    def cost(self, T_world_pick: Float[Array, "4 4"], T_world_place: Float[Array, "4 4"]) -> float:
-        """Best is to look 40 degrees down and ahead."""
-        best = np.deg2rad(40)
-        return awkwardness(self.arm, T_world_pick, best) + awkwardness(self.arm, T_world_place, best)
+    def cost(
+        self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
+    ) -> Float[Array, " n"]:
+        """Best is to look 32 degrees down, and straight into the shelf, whose sides leave little room to turn."""
+        best = reaching_out(self.arm, Ts_world_pick, _ELEVATION)
+        straight = np.broadcast_to(state.T_world_body["shelf"] @ _T_SHELF_HAND, Ts_world_place.shape)
+        return awkwardness(Ts_world_pick, best) + 4 * awkwardness(Ts_world_place, straight)
 
 
-def _grasps() -> list[Grasp]:
-    made = []
+def _grasps() -> Grasps:
+    poses, widths = [], []
     for closing, side in ((1, 0), (0, 1)):  # the box's axis that the fingers close along; the other horizontal one
         for sign in (-1, 1):
             for angle in np.deg2rad(np.arange(0, 360, 10)):
                 y, z = np.zeros(3), np.zeros(3)
                 y[closing] = sign
                 z[side], z[2] = np.cos(angle), -np.sin(angle)
-                # From the middle back to the surface, less the depth of the grasp.
+                # From the middle of the box back to its surface, less the depth of the grasp.
                 surface = min(BOX[i] / max(abs(z[i]), 1e-6) for i in (side, 2))
-                T = se3.pose(np.stack([np.cross(y, z), y, z], axis=1), -max(surface - 0.024, 0.0) * z)
-                made.append(Grasp(T_object_tcp=T, width=2 * BOX[closing]))
-    return made
+                poses.append(se3.pose(np.stack([np.cross(y, z), y, z], axis=1), -max(surface - 0.024, 0.0) * z))
+                widths.append(2 * BOX[closing])
+    return Grasps(Ts_object_tcp=np.stack(poses), widths=np.array(widths))
 
 
 _GRASPS = _grasps()
@@ -147,7 +159,7 @@ def _stored(state: CellState) -> bool:
     T_shelf_box = _in_shelf(state)
     x, y, z = T_shelf_box[:3, 3]
     upright = T_shelf_box[2, 2] > np.cos(np.deg2rad(10))
-    return bool(upright and abs(x) < _DEPTH - 0.02 and abs(y) < _WIDTH - 0.02 and abs(z - BOX[2]) < 0.006)
+    return bool(upright and abs(x) < _DEPTH - BOX[0] and abs(y) < _WIDTH - 0.02 and abs(z - _FLOOR - BOX[2]) < 0.006)
 
 
 def _artwork() -> UInt8[Array, "h w 3"]:
