@@ -18,6 +18,7 @@ COMMANDS = {
     "export-states": ("robo4d.episodes.states:export_states", "a data set without images, as one small file"),
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
     "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
+    "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
     "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),
     "train": ("robo4d_models.video4d.train:train", "a model from samples; goes on where it stopped"),

@@ -53,7 +53,9 @@ class CollectConfig:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """One episode to record."""
+
     task: str
     seed: int
     folder: Path
@@ -104,7 +106,7 @@ def collect(
         stack.enter_context(open_for_writing(out, common_settings(views=views, size=config.size, rate_hz=rate_hz)))
         plan = _Plan(out, names, episodes, seed_offset, config)
         show = stack.enter_context(progress_bar("episodes", episodes * len(names)))
-        pool = Workers(workers, functools.partial(_record, config=config))
+        pool = Workers(workers, functools.partial(record, config=config))
         pool.run(plan.next_job, plan.finished, lambda shares: show(plan.solved.total() + shares))
     failures = f", {plan.failures.total()} not solved and left out" if plan.failures else ""
     Console().print(f"{out}: {plan.solved.total()} episodes{failures}")
@@ -120,7 +122,7 @@ class _Plan:
         self._seed = dict.fromkeys(tasks, first_seed)
         self._in_work, self.solved, self.failures = Counter[str](), Counter[str](), Counter[str]()
 
-    def next_job(self) -> _Job | None:
+    def next_job(self) -> Job | None:
         """The next episode to try, or None while those in work may be enough."""
         for task in self._tasks:
             while self.solved[task] + self._in_work[task] < self._episodes:
@@ -135,7 +137,7 @@ class _Plan:
                     return job
         return None
 
-    def finished(self, job: _Job, success: bool) -> None:
+    def finished(self, job: Job, success: bool) -> None:
         """Count a result, and remember a failure for the next call.
 
         Raises:
@@ -154,9 +156,9 @@ class _Plan:
                 "look at a failure with --keep-failures and `robo4d view`"
             )
 
-    def _job(self, task: str, seed: int) -> _Job:
+    def _job(self, task: str, seed: int) -> Job:
         suffix = "-perturbed" if self._config.perturb else ""
-        return _Job(task=task, seed=seed, folder=self._out / f"{task}-{self._config.distribution}-{seed:06d}{suffix}")
+        return Job(task=task, seed=seed, folder=self._out / f"{task}-{self._config.distribution}-{seed:06d}{suffix}")
 
 
 def _read_failures(log: Path) -> set[str]:
@@ -165,7 +167,7 @@ def _read_failures(log: Path) -> set[str]:
     return {json.loads(line) for line in lines}
 
 
-def _record(job: _Job, report: Callable[[float], None], *, config: CollectConfig) -> bool:
+def record(job: Job, report: Callable[[float], None], *, config: CollectConfig) -> bool:
     """Simulate and draw one episode; returns whether the expert solved it."""
     scenery = stage(job.task)
     height, width = config.size

@@ -69,10 +69,15 @@ class EpisodeWriter:
     ) -> None:
         missing = set(range(len(self._episode.cameras))) - self._views_written if self._views_written else set[int]()
         if error is None and not missing:
-            self._partial.rename(self._folder)
-            return
+            try:
+                self._partial.rename(self._folder)
+                return
+            except OSError:
+                if not self._folder.exists():
+                    raise
+                # Another process has written the same episode in the meantime: its own is as good.
         shutil.rmtree(self._partial, ignore_errors=True)
-        if error is None:
+        if error is None and missing:
             raise ValueError(f"write all views or none: {sorted(missing)} are missing in {self._folder}")
 
 
@@ -89,9 +94,9 @@ class _DiskArray:
 
 
 def remove_partial_episodes(dataset: Path) -> None:
-    """Delete what killed processes left behind. No other process may be writing to the data set."""
+    """Delete what killed processes left behind; their workers may be about to do the same."""
     for partial in dataset.glob(".*.partial"):
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_episode(folder: Path) -> Episode:
