@@ -49,7 +49,6 @@ class StoreCerealBoxUnderShelf:
             scene.box(shelf, [0, y * (_WIDTH + _BOARD), _CEILING / 2], [_DEPTH, _BOARD, _CEILING / 2], "shelf")
         scene.box(shelf, [0, 0, _CEILING + _BOARD], [_DEPTH, _WIDTH + 2 * _BOARD, _BOARD], "shelf")
         scene.box(shelf, [0, 0, _FLOOR - _BOARD], [_DEPTH, _WIDTH, _BOARD], "shelf")
-        scene.box(shelf, [_DEPTH - 0.004, 0, _CEILING / 2], [0.004, _WIDTH, _CEILING / 2], "shelf")
         box = scene.free_object(spec, "cereal_box", T_WORLD_SHELF @ se3.translation(0, 0, _TOP + BOX[2]))
         scene.box(box, [0, 0, 0], BOX, "cereal_box", mass=0.2)
 
