@@ -1,14 +1,18 @@
 """A world that needs no simulator: a red ball on a plane, and a demonstrator that touches it, then lifts off."""
 
 import numpy as np
+from robo4d_models.video4d.coding import OPEN_WIDTH
 from robo4d_models.video4d.data import DEPTH_UNIT, moment_dtype
+from robo4d_models.video4d.draft import GripperSurface, View
 from robo4d_models.video4d.keyframes import SLOTS
 
+from robo4d import RgbdFrame, RgbdPair
 from robo4d.geometry import Camera, Intrinsics, look_at, se3
 
-VIEWS, SIZE, RADIUS = 2, 32, 0.1
+VIEWS, SIZE, RADIUS = 2, 32, 0.06
 TASK = "store_cereal_box_under_shelf"
 DOWN = np.diag([1.0, -1.0, -1.0])
+BALL = np.array([0.5, 0.1, RADIUS])
 
 
 def see(camera, ball):
@@ -52,3 +56,54 @@ def moment(rng):
         record["keyframe_known"][slot] = True
     record["next_slot"] = SLOTS - 6
     return record
+
+
+def pair(size, *, seed=0):
+    frames = []
+    for i, camera in enumerate(cameras(np.random.default_rng(seed), size)):
+        rgb, depth, _ = see(camera, BALL)
+        frames.append(
+            RgbdFrame(
+                rgb=rgb,
+                depth=depth,
+                intrinsics=camera.intrinsics,
+                camera=f"camera_{i}",
+                stamp_ns=0,
+                T_world_camera=camera.T_world_camera,
+            )
+        )
+    return RgbdPair(n=frames[0], m=frames[1])
+
+
+AWAY = se3.pose(DOWN, np.array([0.5, -3.0, 0.5]))
+
+
+def box_surface():
+    """A gripper made of points: a palm 12 cm behind the TCP and two fingers."""
+    x, y = (a.ravel() for a in np.meshgrid(np.linspace(-0.03, 0.03, 25), np.linspace(-0.09, 0.09, 60)))
+    palm = np.stack([x, y, np.full_like(x, -0.12)], axis=-1)
+    z, w = (a.ravel() for a in np.meshgrid(np.linspace(-0.05, 0.0, 25), np.linspace(-0.01, 0.01, 12)))
+    finger = np.stack([w, np.zeros_like(w), z], axis=-1)
+    points = np.concatenate([palm, finger, finger])
+    sign = np.concatenate([np.zeros(len(palm)), np.ones(len(finger)), -np.ones(len(finger))]).astype(int)
+    return GripperSurface(points=points, normals=np.tile([0.0, 0.0, -1.0], (len(points), 1)), finger=sign)
+
+
+def views(ball=BALL, size=64):
+    seen = []
+    for camera in cameras(np.random.default_rng(1), size):
+        rgb, depth, _ = see(camera, ball)
+        seen.append(View(rgb=rgb.astype(np.float32) / 255, depth=depth, camera=camera))
+    return seen[0], seen[1]
+
+
+def poses(*left):
+    return np.stack([np.stack([T, AWAY]) for T in left])
+
+
+def widths(*left):
+    return np.stack([[w, OPEN_WIDTH] for w in left])
+
+
+def above(point, height=0.0):
+    return se3.pose(DOWN, point + np.array([0, 0, height]))

@@ -15,10 +15,12 @@ from numpy import ndarray as Array
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from robo4d.geometry import Intrinsics
+from robo4d.geometry import Camera, Intrinsics
 from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, TASKS, Observation, in_workspace, resize_nearest, unproject
+from robo4d_models.video4d.draft import Draughtsman, GripperSurface, View
 from robo4d_models.video4d.keyframes import SLOTS
 from robo4d_models.video4d.losses import PlanTarget
+from robo4d_models.video4d.refiner import RefinerTarget, encode_draft, encode_motion
 
 DEPTH_UNIT = 1e-4
 """Length of one step of stored depth [m]; 16 bits reach 6.5 m, further is not measured."""
@@ -113,14 +115,14 @@ class SampleFolder:
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.void]]:
         """Random (task, moment): tasks in equal shares, then attempts, then moments."""
+        attempts = [self.draw_attempt(rng) for _ in range(count)]
+        return [(task, attempt[rng.integers(len(attempt))]) for task, attempt in attempts]
+
+    def draw_attempt(self, rng: np.random.Generator) -> tuple[str, Array]:
+        """A random attempt, and its task."""
         tasks = [task for task in self.tasks if self.attempts[task]]
-        chosen = rng.choice(len(tasks), count)
-        picked: list[tuple[str, np.void]] = []
-        for i in chosen:
-            attempts = self.attempts[tasks[i]]
-            attempt = attempts[rng.integers(len(attempts))]
-            picked.append((tasks[i], attempt[rng.integers(len(attempt))]))
-        return picked
+        task = tasks[rng.integers(len(tasks))]
+        return task, self.attempts[task][rng.integers(len(self.attempts[task]))]
 
 
 def plan_sample(
@@ -208,6 +210,89 @@ class PlanBatches(Dataset[PlanSample]):
         rng = np.random.default_rng([self.seed, index])
         moments = self.folder.draw(rng, self.batch)
         return plan_sample(moments, rng, size=self.size, augmentation=self.augmentation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinerSample:
+    """A batch for the refiner: both views at one future moment."""
+
+    drafts: Float[Tensor, "b v c h w"]
+    motion: Float[Tensor, "b v m"]
+    target: RefinerTarget
+
+    def to(self, device: torch.device | str) -> "RefinerSample":
+        """The same batch on a device."""
+        target = RefinerTarget(*(value.to(device, non_blocking=True) for value in self.target))
+        return RefinerSample(drafts=self.drafts.to(device), motion=self.motion.to(device), target=target)
+
+
+class RefinerBatches(Dataset[RefinerSample]):
+    """Batches of drafts of what really happened, and of what both views then saw; see `PlanBatches`."""
+
+    LONGEST = 10
+    """Moments to look ahead, the length of the video."""
+    POSE_NOISE_M = 0.004
+    """Standard deviation of the drawn position in half of the samples: plans are never exact."""
+
+    def __init__(self, folder: SampleFolder, *, batch: int, seed: int, length: int, surface: GripperSurface) -> None:
+        self.folder, self.batch, self.seed, self.length, self.surface = folder, batch, seed, length, surface
+
+    def __len__(self) -> int:
+        """Batches of the whole run."""
+        return self.length
+
+    def __getitem__(self, index: int) -> RefinerSample:
+        """The batch of a training step."""
+        if index % PlanBatches.REFRESH == 0:
+            self.folder.refresh()
+        rng = np.random.default_rng([self.seed, index])
+        drafts, motions, targets = zip(*(self._one(rng) for _ in range(self.batch)), strict=True)
+        target = RefinerTarget(*(torch.from_numpy(np.stack(values)) for values in zip(*targets, strict=True)))
+        return RefinerSample(
+            drafts=torch.from_numpy(np.stack(drafts)), motion=torch.from_numpy(np.stack(motions)), target=target
+        )
+
+    def _one(self, rng: np.random.Generator) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+        attempt = self.folder.draw_attempt(rng)[1]
+        i = int(rng.integers(max(len(attempt) - 1, 1)))
+        moments = attempt[i : i + 1 + int(rng.integers(1, self.LONGEST + 1))]
+        pair = rng.choice(attempt["rgb"].shape[1], 2, replace=False)
+        n, m = (stored_view(moments[0], view) for view in pair)
+        poses = moments["T_world_tcp"].astype(float)
+        widths = moments["gripper_width"].astype(float)
+        if rng.random() < 0.5:
+            poses[1:, ..., :3, 3] += self.POSE_NOISE_M * rng.standard_normal((poses.shape[1], 3))
+        last = Draughtsman((n, m), self.surface, poses[0], widths[0]).draw_last(poses[1:], widths[1:])
+        time_s = float(moments["time_s"][-1] - moments["time_s"][0])
+        drafts = np.stack([encode_draft(view, draft) for view, draft in zip((n, m), last, strict=True)])
+        motion = np.stack([encode_motion(view, poses[0], poses[-1], widths[-1], time_s) for view in (n, m)])
+        seen = [stored_view(moments[-1], view) for view in pair]
+        labels = moments["label"][-1][pair]
+        return (
+            drafts,
+            motion,
+            (
+                np.stack([2 * view.rgb.transpose(2, 0, 1) - 1 for view in seen]),
+                np.stack([view.depth for view in seen]),
+                np.stack([np.isin(labels, part) for part in GRIPPER_LABELS], axis=1).astype(np.float32),
+            ),
+        )
+
+
+GRIPPER_LABELS = ((1, 2, 3), (4, 5, 6))
+"""Labels of hand and fingers of each arm, in the order of `ARMS`; see robo4d.sim.render.Label."""
+
+
+def stored_view(moment: np.void, view: int) -> View:
+    """What one camera saw at a recorded moment."""
+    height, width = moment["depth"].shape[1:]
+    (fx, _, cx), (_, fy, cy), _ = moment["camera_matrix"][view].tolist()
+    intrinsics = Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height)
+    return View(
+        rgb=moment["rgb"][view].astype(np.float32) / 255,
+        depth=moment["depth"][view].astype(np.float32) * np.float32(DEPTH_UNIT),
+        camera=Camera(intrinsics=intrinsics, T_world_camera=moment["T_world_camera"][view].astype(float)),
+    )
 
 
 def _sample_images(images: Array, size: int) -> Array:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from ball_world import TASK, cameras, see
+from ball_world import BALL, RADIUS, TASK, pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from robo4d_models.video4d.coding import (
@@ -17,24 +17,7 @@ from robo4d_models.video4d.coding import (
 )
 from scipy.spatial.transform import Rotation
 
-from robo4d import RgbdFrame, RgbdPair
-
-
-def pair(size, *, seed=0):
-    frames = []
-    for i, camera in enumerate(cameras(np.random.default_rng(seed), size)):
-        rgb, depth, _ = see(camera, np.array([0.5, 0.1, 0.1]))
-        frames.append(
-            RgbdFrame(
-                rgb=rgb,
-                depth=depth,
-                intrinsics=camera.intrinsics,
-                camera=f"camera_{i}",
-                stamp_ns=0,
-                T_world_camera=camera.T_world_camera,
-            )
-        )
-    return RgbdPair(n=frames[0], m=frames[1])
+from robo4d import RgbdPair
 
 
 @settings(deadline=None)
@@ -54,8 +37,8 @@ def test_both_views_see_the_ball_at_one_place_in_the_world():
     red = observation.rgb[0, :, 0] - observation.rgb[0, :, 1] > 0.5
     for view in range(2):
         points = observation.points[0, view][:, red[view]]
-        distance = (points - torch.tensor([0.5, 0.1, 0.1])[:, None]).norm(dim=0)
-        torch.testing.assert_close(distance, torch.full_like(distance, 0.1), atol=1e-4, rtol=0)
+        distance = (points - torch.tensor(BALL)[:, None]).norm(dim=0)
+        torch.testing.assert_close(distance, torch.full_like(distance, RADIUS), atol=1e-4, rtol=0)
 
 
 def test_pixels_that_are_kept_keep_their_exact_points():

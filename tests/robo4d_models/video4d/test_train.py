@@ -10,13 +10,13 @@ from robo4d_models.video4d.planning import KeyframePlanner
 from robo4d_models.video4d.train import TrainConfig, train
 
 CONFIG = TrainConfig(
-    steps=8, batch=2, warm_up=2, log_every=1, validate_every=4, validation_batches=1, checkpoint_every_s=0.0
+    steps=6, batch=1, warm_up=2, log_every=1, validate_every=6, validation_batches=1, checkpoint_every_s=0.0
 )
 TASKS = ("store_cereal_box_under_shelf",)
 
 
 def losses(folder):
-    rows = checkpoints.read_curve(folder / "curve.jsonl")
+    rows = checkpoints.read_curve(folder / "plan/curve.jsonl")
     return [(row["step"], row["total"]) for row in rows if "total" in row]
 
 
@@ -34,24 +34,24 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(samples, uninterrupted,
     )
     with subprocess.Popen([sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if line.startswith("step 5"):
+            if line.startswith("step 4"):
                 process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     killed_at = losses(tmp_path)[-1][0]
-    assert killed_at < 8
+    assert killed_at < 6
 
     train(data=samples, out=tmp_path, tasks=TASKS, config=CONFIG)
 
     assert losses(tmp_path) == losses(uninterrupted)
-    ours = torch.load(checkpoints.newest(tmp_path), weights_only=True)
-    theirs = torch.load(checkpoints.newest(uninterrupted), weights_only=True)
-    assert ours["step"] == theirs["step"] == 8
+    ours = torch.load(checkpoints.newest(tmp_path / "plan"), weights_only=True)
+    theirs = torch.load(checkpoints.newest(uninterrupted / "plan"), weights_only=True)
+    assert ours["step"] == theirs["step"] == 6
     torch.testing.assert_close(ours["averaged"], theirs["averaged"], rtol=0, atol=0)
 
 
 def test_validation_is_on_the_curve(uninterrupted):
-    rows = checkpoints.read_curve(uninterrupted / "curve.jsonl")
-    assert [row["step"] for row in rows if "validation" in row] == [4, 8]
+    rows = checkpoints.read_curve(uninterrupted / "plan/curve.jsonl")
+    assert [row["step"] for row in rows if "validation" in row] == [6]
 
 
 def test_the_averaged_weights_load_into_a_planner(uninterrupted):
@@ -60,7 +60,7 @@ def test_the_averaged_weights_load_into_a_planner(uninterrupted):
 
 
 def test_only_the_last_checkpoints_stay(uninterrupted):
-    assert len(list(uninterrupted.glob("checkpoint-*.pt"))) == checkpoints.KEPT
+    assert len(list((uninterrupted / "plan").glob("checkpoint-*.pt"))) == checkpoints.KEPT
 
 
 def test_missing_weights_are_refused_with_what_to_do(tmp_path):

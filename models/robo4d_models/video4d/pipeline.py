@@ -1,0 +1,208 @@
+"""The tiny preset at work: from one RGB-D frame per view to a 4D video. The file to read first.
+
+observation -> plan model -> keyframes -> poses of every frame -> draft -> refiner -> PointmapVideo
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from robo4d import PointmapVideo, RgbdFrame, RgbdPair
+from robo4d.geometry import Camera, Intrinsics, se3
+from robo4d.interfaces import Cancelled
+from robo4d.track import GripperTrack
+from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState, resize_nearest
+from robo4d_models.video4d.draft import Draughtsman, GripperSurface, View, compose
+from robo4d_models.video4d.keyframes import KeyframePlan
+from robo4d_models.video4d.planning import KeyframePlanner
+from robo4d_models.video4d.refiner import (
+    Refiner,
+    RefinerConfig,
+    encode_draft,
+    encode_motion,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyConfig:
+    """What is generated."""
+
+    frames: int = 10
+    """Predicted frames, as in the paper."""
+    period_s: float = 0.5
+    """Time between them [s]: 2 Hz, as in the paper."""
+    size: int = 96
+    """Height and width of the video [px]; a multiple of 8."""
+
+
+StateSource = Callable[[int], RobotState | None]
+"""Tells the robot's state at a time [ns], or None where it is not known."""
+
+
+class TinyGenerator:
+    """Imagines the future of two RGB-D views. Implements `robo4d.interfaces.VideoGenerator`.
+
+    Args:
+        planner: Makes keyframes; it knows the task.
+        refiner: Turns drafts into pictures. Without one, the drafts themselves are the video.
+        surface: Of the grippers.
+        state: Where the robot's state comes from; without it the arms are read from the images.
+        config: What is generated.
+    """
+
+    def __init__(
+        self,
+        planner: KeyframePlanner,
+        refiner: Refiner | None,
+        surface: GripperSurface,
+        *,
+        state: StateSource = lambda stamp_ns: None,
+        config: TinyConfig | None = None,
+    ) -> None:
+        self.planner, self._refiner, self._surface, self._state = planner, refiner, surface, state
+        self.config = config or TinyConfig()
+
+    @classmethod
+    def load(
+        cls, folder: Path, task: str, *, state: StateSource = lambda stamp_ns: None, config: TinyConfig | None = None
+    ) -> "TinyGenerator":
+        """The generator with the weights of a folder that `robo4d train` wrote.
+
+        Raises:
+            ValueError: the weights are missing or not of this model.
+        """
+        planner = KeyframePlanner.load(folder / "plan.safetensors", task)
+        values, sizes = checkpoints.load_weights(folder / "refiner.safetensors")
+        refiner = Refiner(RefinerConfig(widths=tuple(sizes["widths"]), joint_layers=sizes["joint_layers"]))
+        refiner.load_state_dict({name: value for name, value in values.items() if not name.startswith("surface.")})
+        surface = GripperSurface.from_tensors(values)
+        return cls(planner, refiner.eval(), surface, state=state, config=config)
+
+    def generate(
+        self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
+    ) -> PointmapVideo:
+        """The predicted video that follows the pair; see `VideoGenerator.generate`."""
+        plan = self.planner.sample(pair, self._state(pair.stamp_ns), count=1, seed=seed)[0]
+        return self.render(pair, plan, progress=progress)
+
+    def render(
+        self,
+        pair: RgbdPair,
+        plan: KeyframePlan,
+        *,
+        progress: Callable[[int, int], bool] = lambda step, steps: True,
+    ) -> PointmapVideo:
+        """The video of a plan.
+
+        Raises:
+            Cancelled: `progress` returned False.
+        """
+        views = (_view(pair.n, self.config.size), _view(pair.m, self.config.size))
+        start = self._start(pair, plan)
+        times_s = self.times_s
+        poses, widths = plan.at(times_s, start)
+        draughtsman = Draughtsman(views, self._surface, start.T_world_tcp, start.gripper_width)
+        frames: list[tuple[Array, Array]] = []
+        for t in range(len(times_s)):
+            if not progress(t, len(times_s)):
+                raise Cancelled
+            drafts = draughtsman.draw_last(poses[: t + 1], widths[: t + 1])
+            if self._refiner is None:
+                composed = [compose(view, draft) for view, draft in zip(views, drafts, strict=True)]
+                frames.append((np.stack([rgb for rgb, _ in composed]), np.stack([depth for _, depth in composed])))
+                continue
+            codes = np.stack([encode_draft(view, draft) for view, draft in zip(views, drafts, strict=True)])
+            motion = [encode_motion(v, start.T_world_tcp, poses[t], widths[t], float(times_s[t])) for v in views]
+            with torch.no_grad():
+                output = self._refiner(torch.from_numpy(codes)[None], torch.from_numpy(np.stack(motion))[None])
+            depth = torch.where(output.valid > 0, output.depth, 0.0).clamp(min=0.0)[0].numpy()
+            frames.append((output.rgb[0].permute(0, 2, 3, 1).numpy() * 0.5 + 0.5, depth))
+        rgb = np.stack([frame[0] for frame in frames], axis=1)
+        depth = np.stack([frame[1] for frame in frames], axis=1).astype(np.float32)
+        return self._video(pair, views, rgb, depth)
+
+    def tracks(self, pair: RgbdPair, plan: KeyframePlan) -> tuple[GripperTrack, ...]:
+        """The motion of both grippers as the plan has it: the `plan_head` readout, without the detour by the video."""
+        start = self._start(pair, plan)
+        poses, widths = plan.at(self.times_s, start)
+        poses = np.concatenate([start.T_world_tcp[None], poses])
+        widths = np.concatenate([start.gripper_width[None], widths])
+        count = len(poses)
+        return tuple(
+            GripperTrack(
+                arm=arm,
+                stamp_ns=pair.stamp_ns,
+                times_s=np.concatenate([[0.0], self.times_s]),
+                Ts_world_tcp=poses[:, i],
+                confidence=np.full(count, float(plan.next_probability.max())),
+                inlier=np.ones(count, bool),
+                view=np.full(count, -1),
+                opening_m=widths[:, i],
+                open=widths[:, i] >= HELD_WIDTH,
+            )
+            for i, arm in enumerate(ARMS)
+        )
+
+    @property
+    def times_s(self) -> Float[Array, " t"]:
+        """Time of each frame after the observation [s]."""
+        return self.config.period_s * np.arange(1, self.config.frames + 1)
+
+    def _start(self, pair: RgbdPair, plan: KeyframePlan) -> RobotState:
+        """Where the grippers are: measured, or else as the model sees them, open."""
+        measured = self._state(pair.stamp_ns)
+        return measured or RobotState(T_world_tcp=plan.T_world_tcp_now, gripper_width=np.full(len(ARMS), OPEN_WIDTH))
+
+    def _video(
+        self, pair: RgbdPair, views: tuple[View, View], rgb: Float[Array, "v t h w 3"], depth: Float[Array, "v t h w"]
+    ) -> PointmapVideo:
+        """All points in the camera frame of view n."""
+        T_n_world = se3.inverse(views[0].camera.T_world_camera)
+        points = np.stack(
+            [
+                se3.apply(T_n_world @ view.camera.T_world_camera, view.camera.intrinsics.backproject(depth[i]))
+                for i, view in enumerate(views)
+            ]
+        )
+        valid = depth > 0
+        return PointmapVideo(
+            rgb=np.round(255 * rgb.clip(0, 1)).astype(np.uint8),
+            points=np.where(valid[..., None], points, 0).astype(np.float32),
+            valid=valid,
+            times_s=self.times_s.astype(np.float32),
+            intrinsics=tuple(view.camera.intrinsics for view in views),
+            frame=pair.n.camera,
+            stamp_ns=pair.stamp_ns,
+        )
+
+
+def _view(frame: RgbdFrame, size: int) -> View:
+    """A frame at the size of the video.
+
+    The pixels that are kept need not lie at the centres of the small image's pixels; the principal point is moved by
+    the mean of their offsets, so that the rays are exact wherever the size divides the frame's.
+    """
+    if frame.T_world_camera is None:
+        raise ValueError(
+            f"{frame.camera}: the camera's pose is unknown; publish it on tf, or calibrate the camera first"
+        )
+    k = frame.intrinsics
+    rows = ((np.arange(size) + 0.5) * k.height / size).astype(int)
+    columns = ((np.arange(size) + 0.5) * k.width / size).astype(int)
+    sx, sy = size / k.width, size / k.height
+    offset_x = float(np.mean((columns + 0.5) * sx - (np.arange(size) + 0.5)))
+    offset_y = float(np.mean((rows + 0.5) * sy - (np.arange(size) + 0.5)))
+    intrinsics = Intrinsics(
+        fx=k.fx * sx, fy=k.fy * sy, cx=k.cx * sx - offset_x, cy=k.cy * sy - offset_y, width=size, height=size
+    )
+    return View(
+        rgb=resize_nearest(frame.rgb, size, size).astype(np.float32) / 255,
+        depth=np.nan_to_num(resize_nearest(frame.depth, size, size)).astype(np.float32),
+        camera=Camera(intrinsics=intrinsics, T_world_camera=frame.T_world_camera),
+    )

@@ -1,0 +1,94 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from ball_world import AWAY, BALL, RADIUS, TASK, above, box_surface, pair
+from robo4d_models.video4d.coding import RobotState
+from robo4d_models.video4d.keyframes import NOW, SLOTS, KeyframePlan
+from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
+from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig
+from robo4d_models.video4d.planning import KeyframePlanner
+from robo4d_models.video4d.refiner import Refiner, RefinerConfig
+
+from robo4d.geometry import se3
+from robo4d.interfaces import Cancelled
+
+START = RobotState(T_world_tcp=np.stack([above(BALL, 0.3), AWAY]), gripper_width=np.array([0.08, 0.08]))
+CONFIG = TinyConfig(frames=4, size=64)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    model = PlanModel(PlanModelConfig(widths=(16, 32, 64), flow_width=64))
+    torch.nn.init.normal_(model.flow.out.weight, std=0.1)
+    refiner = Refiner(RefinerConfig(widths=(16, 24, 32), joint_layers=1)).eval()
+    return TinyGenerator(
+        KeyframePlanner(model, TASK), refiner, box_surface(), state=lambda stamp_ns: START, config=CONFIG
+    )
+
+
+def grasp_and_lift():
+    poses = np.stack([np.stack([T, AWAY]) for T in (above(BALL, 0.03), above(BALL, 0.23))])
+    return KeyframePlan(
+        T_world_tcp=poses,
+        closed=np.array([[True, False], [True, False]]),
+        times_s=np.array([1.0, 2.0]),
+        slots=np.array([SLOTS - 6, SLOTS - 1]),
+        next_probability=np.eye(NOW + 1)[SLOTS - 6],
+        T_world_tcp_now=START.T_world_tcp,
+    )
+
+
+def red(video, view, t):
+    colours = video.rgb[view, t].astype(int)
+    return (colours[..., 0] - colours[..., 1] > 100) & video.valid[view, t]
+
+
+def test_both_views_of_a_video_show_the_ball_where_the_plan_puts_it(generator):
+    observation = pair(64)
+    video = generator.render(observation, grasp_and_lift())
+    for t, rise in enumerate((0.0, 0.0, 0.1, 0.2)):
+        for view in range(2):
+            points = se3.apply(observation.n.T_world_camera, video.points[view, t][red(video, view, t)])
+            distance = np.linalg.norm(points - (BALL + np.array([0, 0, rise])), axis=-1)
+            assert np.median(distance) == pytest.approx(RADIUS, abs=0.01)
+
+
+def test_a_video_is_decided_by_its_seed(generator):
+    observation = pair(64)
+    a, b, c = (generator.generate(observation, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a.rgb, b.rgb)
+    assert a.frame == "camera_0"
+    assert not np.array_equal(a.points, c.points)
+
+
+def test_generation_stops_when_it_is_asked_to(generator):
+    with pytest.raises(Cancelled):
+        generator.generate(pair(64), seed=0, progress=lambda step, steps: step < 2)
+
+
+def test_the_plans_tracks_begin_at_the_measured_state(generator):
+    left, right = generator.tracks(pair(64), grasp_and_lift())
+    np.testing.assert_allclose(left.Ts_world_tcp[0], START.T_world_tcp[0])
+    np.testing.assert_allclose(left.Ts_world_tcp[-1], above(BALL, 0.23))
+    assert left.open.tolist() == [True, True, False, False, False]
+    assert right.open.all()
+
+
+def test_without_a_measured_state_the_arms_are_where_the_model_sees_them(generator):
+    blind = TinyGenerator(generator.planner, None, box_surface(), config=CONFIG)
+    plan = dataclasses.replace(grasp_and_lift(), T_world_tcp_now=np.stack([above(BALL, 0.25), AWAY]))
+    left, _ = blind.tracks(pair(64), plan)
+    np.testing.assert_allclose(left.Ts_world_tcp[0], above(BALL, 0.25))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_resized_view_keeps_its_points(generator, size):
+    observation = pair(size)
+    video = TinyGenerator(generator.planner, None, box_surface(), config=CONFIG).render(observation, grasp_and_lift())
+    points = se3.apply(observation.n.T_world_camera, video.points[0, 0])
+    plane = video.valid[0, 0] & ~red(video, 0, 0) & (points[..., 2] < 0.03)
+    assert plane.sum() > 1000
+    assert np.abs(points[..., 2][plane]).max() < 2e-3
