@@ -12,7 +12,7 @@ import importlib.util
 import io
 import struct
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
@@ -142,9 +142,14 @@ def image_from_rgb(rgb: UInt8[Array, "h w 3"], header: Header) -> Image:
     return _image(np.ascontiguousarray(rgb, np.uint8), "rgb8", header)
 
 
-def image_from_depth(depth: Float32[Array, "h w"], header: Header) -> Image:
-    """A 32FC1 depth image message from distances [m]."""
-    return _image(np.ascontiguousarray(depth, np.float32), "32FC1", header)
+def image_from_depth(
+    depth: Float32[Array, "h w"], header: Header, *, encoding: Literal["32FC1", "16UC1"] = "32FC1"
+) -> Image:
+    """A depth image message from distances [m]: as they are, or in whole millimetres."""
+    if encoding == "16UC1":
+        millimetres = np.clip(np.rint(depth / _MM), 0, np.iinfo(np.uint16).max)
+        return _image(millimetres.astype(np.uint16), encoding, header)
+    return _image(np.ascontiguousarray(depth, np.float32), encoding, header)
 
 
 def compressed_from_rgb(rgb: UInt8[Array, "h w 3"], header: Header, *, quality: int = 95) -> CompressedImage:
