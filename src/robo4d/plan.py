@@ -7,9 +7,10 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
+from scipy.interpolate import PPoly
 
 from robo4d.geometry import se3
-from robo4d.planning.interpolation import hermite, hermite_rotation
+from robo4d.planning.interpolation import Turning, quintic
 
 
 class Code(IntEnum):
@@ -50,7 +51,7 @@ class Verdict:
     arm: str = ""
     """The offending arm; empty where none is."""
     time_s: float | None = None
-    """Time of the offence on the plan's clock [s]; None where the plan was refused as a whole."""
+    """Video time of the offence [s]; None where the plan was refused as a whole."""
     value: float | None = None
     """The offending quantity, in the unit that the reason states."""
 
@@ -64,7 +65,7 @@ class Verdict:
         """A refusal."""
         return cls(
             code=Code.WORKSPACE,
-            reason="left arm at 1.20 s: TCP at z = -0.05 m leaves its workspace (0.00 to 0.80 m); observe again",
+            reason="left arm at 1.20 s of the video: z = -0.05 m leaves its workspace (0.00 to 0.80 m); generate again",
             arm="left",
             time_s=1.2,
             value=-0.05,
@@ -124,6 +125,17 @@ class ArmPlan:
     confidence: Float[Array, " n"]
     """Trust in the tracked poses that the motion passes, 0 to 1."""
 
+    def curves(self, times_s: Float[Array, " n"]) -> "ArmCurves":
+        """The motion between the samples, whose times are those of the plan [s]."""
+        p, v, a = self.Ts_world_tcp[:, :3, 3], self.velocities, self.accelerations
+        q, qv, qa = self.joints, self.joint_velocities, self.joint_accelerations
+        return ArmCurves(
+            position=quintic(times_s, (p[:-1], v[:-1, :3], a[:-1, :3]), (p[1:], v[1:, :3], a[1:, :3])),
+            rotation=Turning(times_s, self.Ts_world_tcp[:, :3, :3], v[:, 3:], a[:, 3:]),
+            joints=quintic(times_s, (q[:-1], qv[:-1], qa[:-1]), (q[1:], qv[1:], qa[1:])),
+            confidence=PPoly(np.stack([np.diff(self.confidence) / np.diff(times_s), self.confidence[:-1]]), times_s),
+        )
+
     @classmethod
     def example(cls) -> "ArmPlan":
         """A motion 2 cm up within 1 s that starts and ends at rest, as two samples; the joints are not its own."""
@@ -135,6 +147,35 @@ class ArmPlan:
             joint_velocities=np.zeros((2, 7)),
             joint_accelerations=np.zeros((2, 7)),
             confidence=np.ones(2),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCurves:
+    """The motion of one arm at any time of its plan."""
+
+    position: PPoly
+    """Of the TCP in the world [m]."""
+    rotation: Turning
+    """Of the TCP in the world."""
+    joints: PPoly
+    """[rad]"""
+    confidence: PPoly
+
+    def at(self, times_s: Float[Array, " m"]) -> ArmPlan:
+        """Samples at times within those of the plan [s]."""
+        velocity, acceleration = (
+            np.concatenate([self.position(times_s, order), self.rotation.rates(times_s, order)], axis=-1)
+            for order in (1, 2)
+        )
+        return ArmPlan(
+            Ts_world_tcp=se3.pose(self.rotation.rotations(times_s), self.position(times_s)),
+            velocities=velocity,
+            accelerations=acceleration,
+            joints=self.joints(times_s),
+            joint_velocities=self.joints(times_s, 1),
+            joint_accelerations=self.joints(times_s, 2),
+            confidence=self.confidence(times_s),
         )
 
 
@@ -197,40 +238,12 @@ class Plan:
         Raises:
             ValueError: the plan has no motion.
         """
-        if len(self.times_s) == 0:
+        if len(self.times_s) < 2:
             raise ValueError(f"a plan refused for {self.verdict.code.name} has no motion to follow; plan again")
-        times = np.clip(times_s, 0, self.duration_s)
-        left = np.clip(np.searchsorted(self.times_s, times, side="right") - 1, 0, max(len(self.times_s) - 2, 0))
-        right = np.minimum(left + 1, len(self.times_s) - 1)
-        step = np.maximum(self.times_s[right] - self.times_s[left], 1e-9)
-        share = (times - self.times_s[left]) / step
+        at_s = np.clip(times_s, 0, self.duration_s)
         return replace(
             self,
             times_s=times_s,
-            video_times_s=np.interp(times, self.times_s, self.video_times_s),
-            arms={name: _resampled(arm, left, right, share, step) for name, arm in self.arms.items()},
+            video_times_s=np.interp(at_s, self.times_s, self.video_times_s),
+            arms={name: arm.curves(self.times_s).at(at_s) for name, arm in self.arms.items()},
         )
-
-
-def _resampled(arm: ArmPlan, left: Array, right: Array, share: Array, step: Array) -> ArmPlan:
-    """The arm a share of the way from the samples `left` to the samples `right`, which are `step` [s] apart."""
-
-    def at(side: Array, parts: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        value, velocity, acceleration = parts
-        return value[side], velocity[side], acceleration[side]
-
-    moving = arm.Ts_world_tcp[:, :3, 3], arm.velocities[:, :3], arm.accelerations[:, :3]
-    turning = arm.Ts_world_tcp[:, :3, :3], arm.velocities[:, 3:], arm.accelerations[:, 3:]
-    bending = arm.joints, arm.joint_velocities, arm.joint_accelerations
-    position, velocity, acceleration = hermite(at(left, moving), at(right, moving), share, step)
-    rotation, spin, spin_rate = hermite_rotation(at(left, turning), at(right, turning), share, step)
-    joints, joint_velocities, joint_accelerations = hermite(at(left, bending), at(right, bending), share, step)
-    return ArmPlan(
-        Ts_world_tcp=se3.pose(rotation, position),
-        velocities=np.concatenate([velocity, spin], axis=-1),
-        accelerations=np.concatenate([acceleration, spin_rate], axis=-1),
-        joints=joints,
-        joint_velocities=joint_velocities,
-        joint_accelerations=joint_accelerations,
-        confidence=(1 - share) * arm.confidence[left] + share * arm.confidence[right],
-    )

@@ -23,5 +23,4 @@ def transitions(open: Bool[Array, " t"], min_dwell_frames: int) -> list[int]:
 def slowest_moment_s(path: PosePath, start_s: float, end_s: float) -> float:
     """The video time in an interval at which the hand is slowest [s]: a gripper acts while its hand stands still."""
     times: Float[Array, " n"] = np.linspace(start_s, end_s, _SAMPLES)
-    _, first, _ = path.derivatives(times)
-    return float(times[np.argmin(np.linalg.norm(first[:, :3], axis=-1))])
+    return float(times[np.argmin(path.speeds(times))])

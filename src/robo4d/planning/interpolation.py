@@ -1,40 +1,54 @@
-"""Motion between two samples: polynomials of degree 5 that share value, velocity and acceleration with both."""
+"""Motion between samples: polynomials of degree 5 that have the value, velocity and acceleration of each sample."""
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
+from scipy.interpolate import PPoly
 from scipy.spatial.transform import Rotation
 
 Motion = tuple[Float[Array, "n k"], Float[Array, "n k"], Float[Array, "n k"]]
-"""Value, velocity and acceleration."""
-Turning = tuple[Float[Array, "n 3 3"], Float[Array, "n 3"], Float[Array, "n 3"]]
-"""Rotation, angular velocity and angular acceleration, in world axes."""
+"""Values, velocities and accelerations."""
 
 
-def hermite(start: Motion, end: Motion, share: Float[Array, " n"], step: Float[Array, " n"]) -> Motion:
-    """The motion a share in [0, 1] of the way between two samples, which are `step` [s] apart."""
+def quintic(times_s: Float[Array, " n"], start: Motion, end: Motion) -> PPoly:
+    """The curve whose i-th piece goes from sample i of `start` at times_s[i] to sample i of `end` at times_s[i + 1]."""
+    h = np.diff(times_s)[:, None]
     (x0, v0, a0), (x1, v1, a1) = start, end
-    h, s = step[:, None], share[:, None]
-    # In units of the step, the polynomial c0 + c1 s + ... + c5 s^5.
-    v0, a0, v1, a1 = h * v0, h**2 * a0, h * v1, h**2 * a1
-    dx, dv, da = x1 - x0 - v0 - a0 / 2, v1 - v0 - a0, a1 - a0
+    # With s the share of the piece: x0 + h v0 s + h^2 a0 / 2 s^2 + c3 s^3 + c4 s^4 + c5 s^5.
+    dx, dv, da = x1 - x0 - h * v0 - h**2 * a0 / 2, h * (v1 - v0) - h**2 * a0, h**2 * (a1 - a0)
     c3, c4, c5 = 10 * dx - 4 * dv + da / 2, -15 * dx + 7 * dv - da, 6 * dx - 3 * dv + da / 2
-    x = x0 + s * (v0 + s * (a0 / 2 + s * (c3 + s * (c4 + s * c5))))
-    v = v0 + s * (a0 + s * (3 * c3 + s * (4 * c4 + s * 5 * c5)))
-    a = a0 + s * (6 * c3 + s * (12 * c4 + s * 20 * c5))
-    return x, v / h, a / h**2
+    return PPoly(np.stack([c5 / h**5, c4 / h**4, c3 / h**3, a0 / 2, v0, x0]), times_s)
 
 
-def hermite_rotation(start: Turning, end: Turning, share: Float[Array, " n"], step: Float[Array, " n"]) -> Turning:
-    """The turning motion a share in [0, 1] of the way between two samples, a small angle and `step` [s] apart.
+class Turning:
+    """A rotation over time through samples of it.
 
-    The rotation vector from R0 follows `hermite`. Its rates and the angular velocity differ by the left Jacobian of
-    SO(3), taken to first order: at 0.01 rad between samples the rest is below 1e-5 of the velocity.
+    The rotation vector from each sample to the next follows `quintic`. Its rates and the angular velocity differ by
+    the left Jacobian of SO(3), taken to first order: at 0.01 rad between samples the rest is below 1e-5 of them.
     """
-    (R0, w0, a0), (R1, w1, a1) = start, end
-    rotation = Rotation.from_matrix(R0)
-    turn = (Rotation.from_matrix(R1) * rotation.inv()).as_rotvec()
-    arrival = turn, w1 - np.cross(turn, w1) / 2, a1 - np.cross(turn, a1) / 2
-    theta, rate, rate2 = hermite((np.zeros_like(turn), w0, a0), arrival, share, step)
-    R = (Rotation.from_rotvec(theta) * rotation).as_matrix()
-    return R, rate + np.cross(theta, rate) / 2, rate2 + np.cross(theta, rate2) / 2
+
+    def __init__(
+        self,
+        times_s: Float[Array, " n"],
+        R: Float[Array, "n 3 3"],
+        velocities: Float[Array, "n 3"],
+        accelerations: Float[Array, "n 3"],
+    ) -> None:
+        """Two or more samples at increasing times [s]; angular velocities and accelerations in world axes."""
+        self._times_s = times_s
+        samples = Rotation.from_matrix(R)
+        self._quaternions = samples.as_quat()
+        turn = (samples[1:] * samples[:-1].inv()).as_rotvec()
+        v1, a1 = velocities[1:], accelerations[1:]
+        arrival = turn, v1 - np.cross(turn, v1) / 2, a1 - np.cross(turn, a1) / 2
+        self._vector = quintic(times_s, (np.zeros_like(turn), velocities[:-1], accelerations[:-1]), arrival)
+
+    def rotations(self, at_s: Float[Array, " m"]) -> Float[Array, "m 3 3"]:
+        """Rotation at times within those of the samples."""
+        piece = np.clip(np.searchsorted(self._times_s, at_s, side="right") - 1, 0, len(self._times_s) - 2)
+        return (Rotation.from_rotvec(self._vector(at_s)) * Rotation.from_quat(self._quaternions[piece])).as_matrix()
+
+    def rates(self, at_s: Float[Array, " m"], order: int) -> Float[Array, "m 3"]:
+        """Angular velocity (order 1) or acceleration (order 2) in world axes."""
+        rate = self._vector(at_s, order)
+        return rate + np.cross(self._vector(at_s), rate) / 2

@@ -28,6 +28,10 @@ class PosePath:
         """T_world_tcp at video times [s]."""
         return se3.pose(self._rotation(video_times_s).as_matrix(), self._position(video_times_s))
 
+    def speeds(self, video_times_s: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Speed of the TCP in the video [m/s]."""
+        return np.linalg.norm(self._position(video_times_s, 1), axis=-1)
+
     def derivatives(
         self, video_times_s: Float[Array, " n"]
     ) -> tuple[Float[Array, "n 4 4"], Float[Array, "n 6"], Float[Array, "n 6"]]:

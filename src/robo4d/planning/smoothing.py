@@ -19,8 +19,8 @@ _PINNED = 1e6
 """Weight of frame 0, the measured pose, against 1 of a tracked pose."""
 _FIRST_WIDTH = 32.0
 """Width of the first loss against the last. Wider, and a hand seen back to front (180 deg) draws the others over."""
-_STEPS = 12
-"""Solves: the loss is narrowed by half at each, so that the last six run with the final one."""
+_STEPS = 10
+"""Solves: the loss is narrowed by half at each, so that the last five run with the final one."""
 _OUTLIER_WEIGHT = 0.25
 """A frame is an outlier below this weight: its error exceeds the inlier bound (the loss is (c / (c + e))^2)."""
 

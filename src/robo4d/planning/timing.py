@@ -19,11 +19,10 @@ _SHARE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """Quantities along the path (speeds, joint rates), as derivatives by video time, and their limits."""
+    """Quantities along the path (distances, joint positions) and the limits of their rates."""
 
-    first: Float[Array, "n k"]
-    second: Float[Array, "n k"]
-    third: Float[Array, "n k"]
+    derivatives: Float[Array, "3 n k"]
+    """First to third derivative by video time."""
     max_velocity: Float[Array, "n k"]
     max_acceleration: Float[Array, " k"]
     max_jerk: Float[Array, " k"]
@@ -59,7 +58,7 @@ def rate_limits(demands: Sequence[Demand], max_rate: float) -> RateLimits:
     tiny = 1e-12  # a quantity that stands still bounds nothing
     rate, acceleration, jerk = max_rate, np.inf, np.inf
     for d in demands:
-        first, second, third = (np.abs(x) + tiny for x in (d.first, d.second, d.third))
+        first, second, third = np.abs(d.derivatives) + tiny
         rate = min(
             rate,
             _SHARE * np.min(d.max_velocity / first),
@@ -67,7 +66,7 @@ def rate_limits(demands: Sequence[Demand], max_rate: float) -> RateLimits:
             np.cbrt(_SHARE / 3 * np.min(d.max_jerk / third)),
         )
     for d in demands:
-        first, second = (np.abs(x) + tiny for x in (d.first, d.second))
+        first, second, _ = np.abs(d.derivatives) + tiny
         acceleration = min(
             acceleration,
             _SHARE / 2 * np.min(d.max_acceleration / first),
