@@ -48,7 +48,7 @@ class Listener:
         self.messages: list[Any] = []
         self.topic = topic
         self._arrival = Condition()
-        node.create_subscription(
+        self.subscription = node.create_subscription(
             kind, topic, lambda message: self._arrival.change(lambda: self.messages.append(message)), qos
         )
 
@@ -111,6 +111,7 @@ class Probe:
         self.node = rclpy.create_node(name, context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._made: list[Callable[[], Any]] = []
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
@@ -127,7 +128,15 @@ class Probe:
 
     def listen(self, kind: type, topic: str, qos: QoSProfile = qos_profile_sensor_data) -> Listener:
         """Collect the messages of a topic."""
-        return Listener(self.node, kind, topic, qos)
+        listener = Listener(self.node, kind, topic, qos)
+        self._made.append(lambda: self.node.destroy_subscription(listener.subscription))
+        return listener
+
+    def forget(self) -> None:
+        """End all listeners and publishers."""
+        made, self._made = self._made, []
+        for destroy in made:  # in the thread that waits for them
+            self.result_of(self._executor.create_task(destroy))
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile | int = 1, subscribers: int = 1) -> Any:
         """A publisher that so many subscribers already listen to."""
@@ -140,6 +149,7 @@ class Probe:
 
         callbacks = PublisherEventCallbacks(matched=lambda info: matched.change(lambda: on_match(info)))
         publisher = self.node.create_publisher(kind, topic, qos, event_callbacks=callbacks)
+        self._made.append(lambda: self.node.destroy_publisher(publisher))
         matched.wait(lambda: count >= subscribers, f"{subscribers} subscribers of {topic}")
         return publisher
 

@@ -1,6 +1,8 @@
 """The life of a node's process: `def main(): run(SimNode)`."""
 
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,11 +11,14 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 
+_worker_failed = threading.Event()
+
 
 def run(make_node: Callable[[], Node], *, threads: int = 1) -> None:
     """Make the node and serve it until Ctrl-C, SIGTERM or a shutdown of its context.
 
-    A config or parameter that the node refuses ends the process with status 1 and one line that says why.
+    The process ends with status 1 when the node refuses a parameter, which is told in one line, or when one of its
+    workers fails.
 
     Args:
         make_node: Makes the node, with `rclpy` initialised. If the node has a method `close`, it is called at the end.
@@ -28,13 +33,40 @@ def run(make_node: Callable[[], Node], *, threads: int = 1) -> None:
             sys.exit(1)
         executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
         executor.add_node(node)
-        try:
-            with suppress(KeyboardInterrupt, ExternalShutdownException):
-                executor.spin()
-        finally:
-            with suppress(KeyboardInterrupt):
-                getattr(node, "close", lambda: None)()
-                executor.shutdown(timeout_sec=1.0)
-                node.destroy_node()
+        with suppress(KeyboardInterrupt, ExternalShutdownException):
+            executor.spin()
+        with suppress(KeyboardInterrupt):
+            getattr(node, "close", lambda: None)()
+            executor.shutdown(timeout_sec=1.0)
+            node.destroy_node()
     finally:
         rclpy.try_shutdown()
+    if _worker_failed.is_set():
+        sys.exit(1)
+
+
+class Worker:
+    """A thread that belongs to a node: when it fails, the node's process ends, and says why."""
+
+    def __init__(self, node: Node, name: str, work: Callable[[], None]) -> None:
+        """Prepare to do the work once."""
+        self._node, self._work = node, work
+        self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end of the work."""
+        self._thread.join()
+
+    def _guarded(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            context = self._node.context
+            if context.ok():  # else it published while the process was shutting down, as it may
+                self._node.get_logger().fatal(f"{self._thread.name} failed:\n{traceback.format_exc()}")
+                _worker_failed.set()
+                context.try_shutdown()

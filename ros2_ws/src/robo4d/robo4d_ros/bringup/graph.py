@@ -1,0 +1,142 @@
+"""The table of nodes: what is started, when, with which parameters, and what happens when it ends."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from robo4d_ros.parameters import field_docs
+from robo4d_ros.transport import NETWORK, THIS_MACHINE
+
+OnExit = Literal["shutdown", "restart", "ignore"]
+"""What the end of a node means: the end of all, a new start after a while, or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BringupConfig:
+    """The arguments of bringup, given as `name:=value`. Names, defaults and help are written only here."""
+
+    sim: bool = False
+    """Start the simulated cell, which stands for cameras and arms."""
+    task: str = "store_cereal_box_under_shelf"
+    """Task of the simulated cell."""
+    seed: int = 0
+    """Start of the simulated episode."""
+    expert: bool = False
+    """Start the scripted expert, which does the task in simulation."""
+    namespace: str = ""
+    """Put before all relative names, such as "cell_2"."""
+    params_file: str = ""
+    """YAML file with ROS parameters of any node, for what differs from the defaults."""
+    network: bool = False
+    """Let nodes on other machines take part; without it everything stays on loopback."""
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+    """Least severity of the log lines to show."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not start."""
+        if self.params_file and not Path(self.params_file).is_file():
+            raise ValueError(f"params_file:={self.params_file} does not exist")
+        if self.expert and not self.sim:
+            raise ValueError("expert:=true needs sim:=true: the expert knows where the objects are only in simulation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One process."""
+
+    executable: str
+    """Name of the executable in the package, and of the node; its module is robo4d_ros.<executable>_node."""
+    namespace: str = ""
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """What bringup's arguments say; the node has the defaults of all else."""
+    params_file: str = ""
+    """The user's file of parameters, read after `parameters`."""
+    log_level: str = "info"
+    on_exit: OnExit = "shutdown"
+
+    @property
+    def module(self) -> str:
+        """The Python module whose `main` is the node."""
+        return f"robo4d_ros.{self.executable}_node"
+
+
+def nodes(config: BringupConfig) -> list[NodeSpec]:
+    """The nodes to start."""
+    table: list[tuple[bool, str, OnExit, dict[str, bool | int | float | str]]] = [
+        # started if, executable, when it ends, parameters
+        (config.sim, "sim", "shutdown", {"task": config.task, "seed": config.seed}),
+        (config.expert, "expert", "ignore", {"task": config.task}),
+    ]
+    return [
+        NodeSpec(
+            executable=executable,
+            namespace=config.namespace,
+            parameters=parameters,
+            params_file=config.params_file,
+            log_level=config.log_level,
+            on_exit=on_exit,
+        )
+        for started, executable, on_exit, parameters in table
+        if started
+    ]
+
+
+def environment(config: BringupConfig) -> dict[str, str]:
+    """Variables of every process: how messages travel, and who may hear them. What the user has set stays."""
+    if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
+        wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET" if config.network else "LOCALHOST"}
+    elif config.network:
+        wanted = NETWORK | {"FASTRTPS_DEFAULT_PROFILES_FILE": ""}
+    else:
+        wanted = THIS_MACHINE
+    if config.network:  # asked for now, so it wins over what scripts/env.sh has set before
+        return wanted
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def arguments() -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Name, default, help and legal values (empty: any) of each argument, as text."""
+    docs = field_docs(BringupConfig)
+    return [(f.name, _text(f.default), docs[f.name], _choices(f)) for f in dataclasses.fields(BringupConfig)]
+
+
+def parse(values: Mapping[str, str]) -> BringupConfig:
+    """The config from texts.
+
+    Raises:
+        ValueError: an unknown name, with the nearest known one, or an illegal value.
+    """
+    fields = {f.name: f for f in dataclasses.fields(BringupConfig)}
+    for name in values:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f" Did you mean `{close[0]}`?" if close else ""
+            raise ValueError(f"no argument `{name}`.{hint} Arguments: {', '.join(fields)}")
+    return BringupConfig(**{name: _value(fields[name], text) for name, text in values.items()})
+
+
+def _choices(argument: dataclasses.Field) -> tuple[str, ...]:
+    if isinstance(argument.default, bool):
+        return ("true", "false")
+    return getattr(argument.type, "__args__", ())
+
+
+def _text(value: bool | int | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _value(argument: dataclasses.Field, text: str) -> bool | int | str:
+    choices = _choices(argument)
+    text = text.lower() if isinstance(argument.default, bool) else text
+    if choices and text not in choices:
+        raise ValueError(f"{argument.name}:={text} must be one of {', '.join(choices)}")
+    if isinstance(argument.default, bool):
+        return text == "true"
+    try:
+        return type(argument.default)(text)
+    except ValueError:
+        raise ValueError(f"{argument.name}:={text} must be a number") from None

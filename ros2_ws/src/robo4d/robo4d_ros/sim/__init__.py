@@ -1,0 +1,1 @@
+"""The simulated cell behind the topics, services and actions of real robots and cameras."""

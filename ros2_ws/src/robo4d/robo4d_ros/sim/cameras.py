@@ -1,0 +1,122 @@
+"""The simulated RGB-D cameras: drawn in a thread of their own, so that physics never waits for an image."""
+
+import array
+import copy
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray as Array
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from robo4d_msgs.srv import InjectFault
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from robo4d.geometry import Camera
+from robo4d.sim.cell import Cell
+from robo4d.sim.render import Renderer
+from robo4d_ros import conversions, images
+from robo4d_ros.process import Worker
+from robo4d_ros.sim.faults import Faults
+from robo4d_ros.sync import CameraTopics
+
+_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+"""As camera drivers publish: subscribers choose between all images and new ones."""
+F = InjectFault.Request
+
+
+def optical_frame(camera: str) -> str:
+    """The frame of a camera's images."""
+    return f"{camera}_color_optical_frame"
+
+
+class SimCameras:
+    """Publishes colour, registered depth and calibration of each camera.
+
+    Args:
+        node: The node.
+        cameras: By name.
+        rate_hz: Images a second, as far as the machine can draw them.
+        depth_in_mm: Depth as 16UC1 [mm] instead of 32FC1 [m].
+        faults: What is broken.
+        look: Calls its argument with the cell and the time [ns] while the cell stands still.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        cameras: dict[str, Camera],
+        *,
+        rate_hz: float,
+        depth_in_mm: bool,
+        faults: Faults,
+        look: Callable[[Callable[[Cell, int], Any]], Any],
+    ) -> None:
+        self._cameras, self._period_s, self._depth_in_mm = cameras, 1 / rate_hz, depth_in_mm
+        self._faults, self._look = faults, look
+        self._publishers = {name: _publishers(node, CameraTopics.of(name)) for name in cameras}
+        self._frozen: dict[str, list[Any]] = {}
+        self._renderer: Renderer | None = None
+        self._model: Any = None
+        self._stopped = threading.Event()
+        self._worker = Worker(node, "cameras", self._run)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._worker.start()
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._stopped.set()
+        self._worker.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopped.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self._period_s, time.monotonic())
+            self._publish_all()
+        if self._renderer:
+            self._renderer.close()
+
+    def _publish_all(self) -> None:
+        model, data, objects, stamp_ns = self._look(
+            lambda cell, stamp_ns: (cell.model, copy.copy(cell.data), cell.task.objects, stamp_ns)
+        )
+        if model is not self._model:  # another task; OpenGL wants the renderer to be made in this thread
+            if self._renderer:
+                self._renderer.close()
+            self._renderer, self._model = Renderer(model, objects=objects), model
+        self._renderer.update(data)
+        for name, camera in self._cameras.items():
+            if self._faults.active(F.DROP_CAMERA, name):
+                continue
+            if not (self._faults.active(F.FREEZE_CAMERA, name) and name in self._frozen):
+                rgb, depth = self._renderer.rgbd(camera)
+                header = conversions.header(stamp_ns, optical_frame(name))
+                self._frozen[name] = [
+                    images.image_from_rgb(rgb, header),
+                    _millimetres(depth, header) if self._depth_in_mm else images.image_from_depth(depth, header),
+                    images.camera_info_from_intrinsics(camera.intrinsics, header),
+                ]
+            for publisher, message in zip(self._publishers[name], self._frozen[name], strict=True):
+                publisher.publish(message)
+
+
+def _publishers(node: Node, topics: CameraTopics) -> list[Any]:
+    return [
+        node.create_publisher(Image, topics.colour, _QOS),
+        node.create_publisher(Image, topics.depth, _QOS),
+        node.create_publisher(CameraInfo, topics.camera_info, _QOS),
+    ]
+
+
+def _millimetres(depth: Float32[Array, "h w"], header: Header) -> Image:
+    """A 16UC1 depth image, as RealSense cameras send it."""
+    height, width = depth.shape
+    data = array.array("B")
+    data.frombytes(np.rint(1000 * depth).astype("<u2").tobytes())
+    return Image(header=header, height=height, width=width, encoding="16UC1", step=2 * width, data=data)

@@ -1,0 +1,100 @@
+"""What the arms and the cell tell about themselves, at every control tick."""
+
+from collections import deque
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from robo4d_msgs.srv import InjectFault
+from sensor_msgs.msg import JointState
+from tf2_msgs.msg import TFMessage
+
+from robo4d.geometry import Camera, se3
+from robo4d.sim.scene import T_WORLD_BASE
+from robo4d.sim.state import ARMS, ArmState, CellState
+from robo4d_ros import conversions
+from robo4d_ros.frames import TF_QOS, TF_STATIC_QOS
+from robo4d_ros.sim.faults import Faults
+
+F = InjectFault.Request
+
+
+def base_frame(arm: str) -> str:
+    """The frame that an arm stands in."""
+    return f"{arm}_base"
+
+
+def joint_names(arm: str) -> list[str]:
+    """Joints of an arm and its two fingers, in the order of its joint_states."""
+    return [*(f"{arm}_joint{i}" for i in range(1, 8)), f"{arm}_finger_joint1", f"{arm}_finger_joint2"]
+
+
+class StateStreams:
+    """Publishers of joint states, TCP poses, wrenches and frames of the arms, and of the poses of the bodies.
+
+    The bodies' poses (`sim/bodies`) are what no robot has: they are for evaluation and the scripted expert only. Their
+    stamp is the time since the start of the episode, which is slower than the clock where the machine is.
+    """
+
+    def __init__(self, node: Node, faults: Faults) -> None:
+        self._faults = faults
+        self._arms = {arm: _ArmStreams(node, arm, faults) for arm in ARMS}
+        self._tf = node.create_publisher(TFMessage, "/tf", TF_QOS)
+        self._tf_static = node.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
+        self._bodies = node.create_publisher(TFMessage, "sim/bodies", qos_profile_sensor_data)
+
+    def publish_static_frames(self, cameras: dict[str, Camera], stamp_ns: int) -> None:
+        """Where the arms stand, and the optical frames of the cameras."""
+        poses = {base_frame(arm): T_WORLD_BASE[arm] for arm in ARMS}
+        poses |= {frame: camera.T_world_camera for frame, camera in cameras.items()}
+        self._tf_static.publish(conversions.frames_message(conversions.WORLD, poses, stamp_ns))
+
+    def publish(self, state: CellState, stamp_ns: int) -> None:
+        """The state of this tick, or what the faults make of it."""
+        moving = TFMessage()
+        for arm, streams in self._arms.items():
+            for told, told_ns in streams.due(state.arms[arm], stamp_ns):
+                T_base_tcp = streams.publish(told, told_ns)
+                if np.isfinite(T_base_tcp).all():
+                    tcp = f"{arm}_hand_tcp"
+                    moving.transforms.append(conversions.transform_stamped(base_frame(arm), tcp, T_base_tcp, told_ns))
+        if moving.transforms:
+            self._tf.publish(moving)
+        episode_ns = round(1e9 * state.time_s)
+        self._bodies.publish(conversions.frames_message(conversions.WORLD, state.T_world_body, episode_ns))
+
+
+class _ArmStreams:
+    """The streams of one arm."""
+
+    def __init__(self, node: Node, arm: str, faults: Faults) -> None:
+        self._arm, self._faults = arm, faults
+        self._T_base_world = se3.inverse(T_WORLD_BASE[arm])
+        self._waiting: deque[tuple[ArmState, int]] = deque()
+        self._joints = node.create_publisher(JointState, f"{arm}/joint_states", 10)
+        self._pose = node.create_publisher(PoseStamped, f"{arm}/current_pose", qos_profile_sensor_data)
+        self._wrench = node.create_publisher(WrenchStamped, f"{arm}/external_wrench", qos_profile_sensor_data)
+
+    def due(self, state: ArmState, stamp_ns: int) -> list[tuple[ArmState, int]]:
+        """What is told now of all that was measured so far, with the time of its measurement [ns]."""
+        self._waiting.append((state, stamp_ns))
+        latest_ns = stamp_ns - round(1e9 * self._faults.value(F.DELAY_STATE, self._arm))
+        told = []
+        while self._waiting and self._waiting[0][1] <= latest_ns:
+            told.append(self._waiting.popleft())
+        return told
+
+    def publish(self, state: ArmState, stamp_ns: int) -> np.ndarray:
+        """Tell a state; the pose T_base_tcp that was told."""
+        broken = np.nan if self._faults.active(F.NAN_STATE, self._arm) else 0.0
+        T_base_tcp = self._T_base_world @ state.T_world_tcp + broken
+        wrench = state.external_wrench.copy()
+        wrench[:3], wrench[3:] = (self._T_base_world[:3, :3] @ part for part in (wrench[:3], wrench[3:]))
+        positions = np.concatenate([state.joints, np.full(2, state.gripper_width / 2)]) + broken
+        velocities = np.concatenate([state.joint_velocities, np.zeros(2)]) + broken
+        frame = base_frame(self._arm)
+        self._joints.publish(conversions.joint_state(joint_names(self._arm), positions, velocities, stamp_ns=stamp_ns))
+        self._pose.publish(conversions.pose_stamped(T_base_tcp, frame=frame, stamp_ns=stamp_ns))
+        self._wrench.publish(conversions.wrench_stamped(wrench + broken, frame=frame, stamp_ns=stamp_ns))
+        return T_base_tcp
