@@ -25,7 +25,8 @@ format: setup
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 bench: setup
-	@$(ROS) robo4d bench all $(BENCH)
+	@$(ROS) robo4d bench sim $(BENCH)
+	@$(ROS) robo4d bench transport $(BENCH)
 
 lock:  ## pin all dependencies with hashes (needs uv); torch stays open
 	uv pip compile -q pyproject.toml --upgrade --universal --python-version 3.10 --generate-hashes \
