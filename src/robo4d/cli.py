@@ -14,10 +14,12 @@ from rich.table import Table
 
 COMMANDS = {
     "doctor": ("robo4d.doctor:doctor", "what this machine has, and what to do about each thing missing"),
+    "experts": ("robo4d.sim.experts:experts", "how often the scripted experts succeed"),
     "collect": ("robo4d.episodes.collect:collect", "demonstrations in the simulated cell, as a data set"),
     "export-states": ("robo4d.episodes.states:export_states", "a data set without images, as one small file"),
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
     "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
+    "experts": ("robo4d.sim.experts:experts", "success, duration and smoothness of the scripted experts"),
     "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
     "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),

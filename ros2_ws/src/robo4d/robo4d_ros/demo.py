@@ -97,7 +97,7 @@ def main() -> None:
     if node.pairs:
         with console.status("writing the video"):
             _write(node.pairs, config, reached=node.reached)
-        console.print(f"video and contact sheet: {config.out}.mp4, {config.out}.png")
+        console.print(f"video and contact sheet: {config.out}.mp4 and .png")
     console.print(f"[bold]{config.task}: {'done' if node.reached else 'NOT done'}")
     sys.exit(0 if node.reached else 1)
 
