@@ -14,7 +14,6 @@ from rich.table import Table
 
 COMMANDS = {
     "doctor": ("robo4d.doctor:doctor", "what this machine has, and what to do about each thing missing"),
-    "experts": ("robo4d.sim.experts:experts", "how often the scripted experts succeed"),
     "collect": ("robo4d.episodes.collect:collect", "demonstrations in the simulated cell, as a data set"),
     "export-states": ("robo4d.episodes.states:export_states", "a data set without images, as one small file"),
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
