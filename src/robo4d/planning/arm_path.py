@@ -1,5 +1,6 @@
 """The path of one arm: its gripper's path, and the joint positions that follow it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from robo4d.planning.path import PosePath
 from robo4d.planning.robot import RobotDescription
 from robo4d.planning.timing import Clock, Demand
 
+_PIECE_SAMPLES = 8
+"""Postures solved for between two frames, at least: each piece of the path bends on its own."""
 _MAX_ERROR = 1e-3
 """Distance between the joints' pose and the path's at which the path counts as out of reach [m and rad, one norm]."""
 _MAX_STEP_RAD = 0.3
@@ -43,7 +46,14 @@ class ArmPath:
 
     @classmethod
     def solve(
-        cls, arm: str, path: PosePath, kinematics: ArmKinematics, start: Float[Array, "7"], end_s: float, samples: int
+        cls,
+        arm: str,
+        path: PosePath,
+        kinematics: ArmKinematics,
+        start: Float[Array, "7"],
+        frames_s: Float[Array, " t"],
+        *,
+        samples: int,
     ) -> "tuple[ArmPath, Verdict | None]":
         """Joint positions along a path, and the refusal if there are none or they are singular.
 
@@ -52,10 +62,12 @@ class ArmPath:
             path: Begins at the pose of `start`.
             kinematics: Of the arm.
             start: Joint positions at video time 0 [rad].
-            end_s: Video time at which the path ends [s].
-            samples: Postures to solve for. The samples of the result are these and the ones halfway between them.
+            frames_s: Video times of the poses that the path passes [s], 0 first: between two of them it is one piece.
+            samples: Postures to solve for, at least; as many for each piece. The samples of the result are these and
+                the ones halfway between them.
         """
-        times = np.linspace(0, end_s, 2 * samples - 1)
+        pieces = 2 * max(_PIECE_SAMPLES, math.ceil(samples / (len(frames_s) - 1)))
+        times = np.interp(np.arange(pieces * (len(frames_s) - 1) + 1) / pieces, np.arange(len(frames_s)), frames_s)
         Ts_world_tcp, first, second = path.derivatives(times)
         solved, jacobians, errors = kinematics.follow(Ts_world_tcp[::2], start)
         joint_path = make_interp_spline(times[::2], solved, k=5)

@@ -47,8 +47,8 @@ class PlannerConfig:
     """Time that the plan allows a gripper to act [s]; the Franka Hand takes about as long."""
     max_duration_s: float = 60.0
     """Longest motion [s]: a path that forces an arm to crawl passes too near to a singularity."""
-    path_samples: int = 75
-    """Postures that inverse kinematics is solved for; every check sees those between them too."""
+    path_samples: int = 64
+    """Postures that inverse kinematics is solved for, at least; the checks see as many between them."""
     period_s: float = 0.01
     """Distance of the plan's samples [s]."""
 
@@ -156,7 +156,12 @@ class Planner:
         for name, frames in keyframes.items():
             path = PosePath(frames.times_s, frames.Ts_world_tcp)
             paths[name], verdict = ArmPath.solve(
-                name, path, self._kinematics[name], current.joints[name], frames.times_s[-1], self._config.path_samples
+                name,
+                path,
+                self._kinematics[name],
+                current.joints[name],
+                frames.times_s,
+                samples=self._config.path_samples,
             )
             if verdict := verdict or self._check_path(name, paths[name]):
                 return refused(verdict)
