@@ -21,8 +21,8 @@ POSTURES = {
     side: np.array([-sign * 0.45, -0.6, sign * 0.6, -2.3, 0.0, 1.75, 0.785])
     for side, sign in (("left", 1), ("right", -1))
 }
-"""The natural posture [rad]: elbow up and a little inwards, gripper down. The null space of the differential IK is drawn
-to it. With the elbow straight above, the wrist becomes singular when the gripper reaches in low and near."""
+"""The natural posture [rad]: elbow up and a little inwards, gripper down. The null space of the differential IK is
+drawn to it. With the elbow straight above, the wrist becomes singular when the gripper reaches in low and near."""
 
 MAX_SPEED = 0.25
 """Speed limit of the TCP [m/s]."""
@@ -148,7 +148,7 @@ class TcpTracker:
 def _approach(
     error: Float[Array, "3"], velocity: Float[Array, "3"], max_speed: float, max_acceleration: float
 ) -> Float[Array, "3"]:
-    """The next velocity towards a target at `error`, so that speed and acceleration stay limited and nothing overshoots."""
+    """The next velocity towards a target at `error`: speed and acceleration stay limited, and nothing overshoots."""
     distance = np.linalg.norm(error)
     braking = np.sqrt(max_acceleration * distance)  # half the deceleration that is allowed: a margin against overshoot
     speed = min(_GAIN * distance, braking, max_speed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
@@ -21,6 +21,8 @@ _GRIPPER_LEAD = 0.025
 """How far [m, finger travel] the gripper's servo may be ahead of the fingers: it sets the grip force, 50 N in all."""
 _SETTLING_S = 3.0
 """Physics before the episode begins: a spatula needs that long to come to rest in its crock."""
+LOOKS = ("mat_rgba", "light_dir", "light_diffuse")
+"""Fields of the model that `wide` varies."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -33,6 +35,8 @@ class Snapshot:
     trackers: dict[str, TrackerState]
     widths: dict[str, float]
     """Commanded gripper openings [m]."""
+    looks: dict[str, Float[Array, "n k"]]
+    """The model's fields in `LOOKS`."""
 
 
 class Cell:
@@ -48,9 +52,11 @@ class Cell:
         self.task.build(spec)
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
+        self._plain_looks = self._looks()
         self._trackers = {side: TcpTracker(scene.T_WORLD_BASE[side], POSTURES[side]) for side in ARMS}
         self._widths = dict.fromkeys(ARMS, MAX_WIDTH)
         self._index = {side: _ArmIndex(self.model, side) for side in ARMS}
+        self._painted = ~np.array([self.model.mat(i).name.startswith(ARMS) for i in range(self.model.nmat)])
         self._substeps = round(CONTROL_PERIOD_S / self.model.opt.timestep)
         self.reset(seed=0)
 
@@ -63,17 +69,13 @@ class Cell:
         if distribution not in SPREADS:
             raise ValueError(f"no distribution `{distribution}`; there are {', '.join(SPREADS)}")
         rng = np.random.default_rng([seed, zlib.crc32(f"{self.task.name} {distribution}".encode())])
-        start = self.task.sample_start(rng, SPREADS[distribution])
+        spread = SPREADS[distribution]
         mujoco.mj_resetData(self.model, self.data)
-        for name, T_world_body in start.T_world_body.items():
+        for name, T_world_body in self.task.sample_start(rng, spread).T_world_body.items():
             self.place(name, T_world_body)
         for side in ARMS:
-            offset = se3.translation(*start.home_offset.get(side, np.zeros(3)))
-            joints = self._trackers[side].joints_at(offset @ scene.T_WORLD_HOME[side])
-            index = self._index[side]
-            self.data.qpos[index.joints], self.data.ctrl[index.servos] = joints, joints
-            self.data.qpos[index.fingers], self.data.ctrl[index.gripper] = MAX_WIDTH / 2, MAX_WIDTH / 2
-            self._widths[side] = MAX_WIDTH
+            self._begin_at_home(side, rng, spread.home)
+        self._set_looks(_varied(self._plain_looks, self._painted, rng, spread.looks))
         mujoco.mj_step(self.model, self.data, round(_SETTLING_S / self.model.opt.timestep))
         self.data.time = 0.0
         mujoco.mj_forward(self.model, self.data)
@@ -127,6 +129,7 @@ class Cell:
             physics=physics,
             trackers={side: tracker.state for side, tracker in self._trackers.items()},
             widths=dict(self._widths),
+            looks=self._looks(),
         )
 
     def restore(self, snapshot: Snapshot) -> CellState:
@@ -137,7 +140,28 @@ class Cell:
         for side, tracker in self._trackers.items():
             tracker.state = snapshot.trackers[side]
         self._widths = dict(snapshot.widths)
+        self._set_looks(snapshot.looks)
         return self.state()
+
+    def _begin_at_home(self, side: str, rng: np.random.Generator, spread: float) -> None:
+        """Put an arm, gripper open, near its home, where it touches nothing."""
+        index = self._index[side]
+        while True:
+            offset = se3.translation(*rng.uniform(-spread, spread, 3))
+            joints = self._trackers[side].joints_at(offset @ scene.T_WORLD_HOME[side])
+            self.data.qpos[index.joints], self.data.ctrl[index.servos] = joints, joints
+            self.data.qpos[index.fingers], self.data.ctrl[index.gripper] = MAX_WIDTH / 2, MAX_WIDTH / 2
+            mujoco.mj_forward(self.model, self.data)
+            if not index.is_arm[self.data.contact.geom].any():
+                break
+        self._widths[side] = MAX_WIDTH
+
+    def _looks(self) -> dict[str, Float[Array, "n k"]]:
+        return {name: getattr(self.model, name).astype(float) for name in LOOKS}
+
+    def _set_looks(self, looks: dict[str, Float[Array, "n k"]]) -> None:
+        for name, values in looks.items():
+            getattr(self.model, name)[:] = values
 
     def _gripper_control(self, side: str) -> float:
         """The finger travel [m] to command now: at limited speed, and never far from where the fingers are."""
@@ -188,7 +212,22 @@ class _ArmIndex:
         self.gripper = model.actuator(f"{side}_actuator8").id
         self.tcp = model.site(f"{side}_tcp").id
         bodies = [model.body(f"{side}_{name}").id for name in GRIPPER_BODIES]
+        arm = [i for i in range(model.nbody) if model.body(i).name.startswith(f"{side}_")]
+        self.is_arm = np.isin(model.geom_bodyid, arm)
         self.is_gripper = np.isin(model.geom_bodyid, bodies)
+
+
+def _varied(
+    looks: dict[str, Float[Array, "n k"]], painted: Bool[Array, " m"], rng: np.random.Generator, amount: float
+) -> dict[str, Float[Array, "n k"]]:
+    """Other colours of all that is painted, which the arms are not, and other light: changed by a relative amount."""
+    rgba, direction, diffuse = (looks[name].copy() for name in LOOKS)
+    tint = rng.uniform(1 - amount, 1 + amount, (len(rgba), 3))
+    rgba[painted, :3] = np.clip(rgba[painted, :3] * tint[painted], 0, 1)
+    direction += amount * rng.uniform(-1, 1, direction.shape)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    diffuse *= rng.uniform(1 - amount, 1 + amount, (len(diffuse), 1))
+    return dict(zip(LOOKS, (rgba, direction, diffuse), strict=True))
 
 
 def _pose(body: "mujoco._structs._MjDataBodyViews") -> Float[Array, "4 4"]:

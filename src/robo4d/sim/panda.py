@@ -78,7 +78,7 @@ def panda_spec() -> mujoco.MjSpec:
 
 
 def gripper_meshes() -> dict[str, trimesh.Trimesh]:
-    """CAD of the parts that a camera sees of the gripper: link7 and `GRIPPER_BODIES`, each in its own body frame [m]."""
+    """CAD of what a camera sees of the gripper: link7 and `GRIPPER_BODIES`, each in its own body frame [m]."""
     import trimesh  # takes long, and the simulation itself does without
 
     folder = _model_folder() / "assets"

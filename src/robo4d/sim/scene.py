@@ -58,14 +58,14 @@ def _light(spec: mujoco.MjSpec) -> None:
     look.map.shadowclip = 1.3  # half the side of the lit square [m]
     look.quality.offsamples = 0  # multisampled depth lies on no surface
     look.map.znear, look.map.zfar = 0.01, 20.0
-    look.headlight.ambient, look.headlight.diffuse, look.headlight.specular = [0.32] * 3, [0.22] * 3, [0.05] * 3
+    look.headlight.ambient, look.headlight.diffuse, look.headlight.specular = [0.32] * 3, [0.15] * 3, [0.05] * 3
     spec.stat.extent, spec.stat.center = 1.0, [0.5, 0, 0.2]
     spec.worldbody.add_light(
         name="ceiling",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[0.1, 0.6, 2.5],  # centred above the table, where the shadow map is finest
         dir=[0.14, -0.24, -1],
-        diffuse=[0.55, 0.54, 0.52],
+        diffuse=[0.45, 0.44, 0.42],
         specular=[0.25] * 3,
         castshadow=True,
     )
@@ -74,7 +74,7 @@ def _light(spec: mujoco.MjSpec) -> None:
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[2, -1.5, 1.5],
         dir=[-1, 0.7, -0.6],
-        diffuse=[0.24, 0.25, 0.27],
+        diffuse=[0.20, 0.21, 0.23],
         specular=[0.0] * 3,
         castshadow=False,
     )

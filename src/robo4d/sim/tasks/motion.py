@@ -41,11 +41,22 @@ class Path:
         p = np.stack([np.interp(times, knots, Ts[:, i, 3]) for i in range(3)], axis=1)
         R = Rotation.from_quat(_averaged(quats, window)).as_matrix()
         self._samples = se3.pose(R, _averaged(p, window))
-        self.goal = vias[-1]
+        self._vias, self._arrivals = vias, knots[: len(vias)]
+
+    @property
+    def goal(self) -> Float[Array, "4 4"]:
+        """The last pose."""
+        return self._vias[-1]
 
     def at(self, time_s: float) -> Float[Array, "4 4"]:
         """The pose a time after the start."""
         return self._samples[int(np.clip(round(time_s / _SAMPLE_S), 0, len(self._samples) - 1))]
+
+    def ahead(self, time_s: float) -> list[Float[Array, "4 4"]]:
+        """The via poses that are not passed yet a time after the start."""
+        return [
+            T for T, arrival in zip(self._vias[1:], self._arrivals[1:], strict=True) if arrival + _BLEND_S / 2 > time_s
+        ]
 
 
 def _averaged(values: Float[Array, "n k"], window: Float[Array, " w"]) -> Float[Array, "n k"]:

@@ -5,7 +5,7 @@ around it? Only the timing of the present motion is remembered, so that a fresh 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from robo4d.sim.scene import T_WORLD_BASE, T_WORLD_HOME
 from robo4d.sim.state import MAX_WIDTH, ArmCommand, ArmState, CellState
 from robo4d.sim.tasks.motion import Path
 
-APPROACH = 0.10
+APPROACH, RETREAT = 0.10, 0.15
 """Length of the straight way along the approach direction to a grasp, and back from it [m]."""
 _HOLD_S = 0.9
 """From the command to close to the start of the motion, if the width is right by then."""
@@ -47,6 +47,7 @@ class Grasps:
     """Opening of the gripper on the object [m]."""
 
 
+@runtime_checkable
 class Job(Protocol):
     """What is particular about moving one object."""
 
@@ -123,10 +124,16 @@ class PickAndPlace:
         phase = "leave" if rest else self._next_phase(state)
         if self._path is None or phase != self._phase or self._must_replan(state):
             self._phase, self._start_s = phase, state.time_s
-            self._path = Path(self._vias(state))
+            self._path = Path(self._route(state))
         closed = self._phase in ("close", "carry")
         T_world_tcp = self._path.at(state.time_s - self._start_s)
         return ArmCommand(T_world_tcp=T_world_tcp, gripper_width=0.0 if closed else MAX_WIDTH)
+
+    def vias(self, state: CellState) -> list[Float[Array, "4 4"]]:
+        """Poses T_world_tcp that the last command heads for, the goal last; none while the gripper acts."""
+        if self._path is None or self._phase in ("close", "release"):
+            return []
+        return self._path.ahead(state.time_s - self._start_s)
 
     def done(self, state: CellState) -> bool:
         """Whether the object is placed and the arm is back home."""
@@ -134,7 +141,7 @@ class PickAndPlace:
         return self._job.placed(state) and bool(distance < 0.03)
 
     def _next_phase(self, state: CellState) -> str:
-        """reach -> close -> carry -> release -> leave; from anywhere back to `reach` when the object is lost."""
+        """From reach over close, carry and release to leave; back to reach when the object is lost."""
         arm, elapsed = state.arms[self._job.arm], state.time_s - self._start_s
         moving = self._path is not None and elapsed < self._path.duration_s
         distance, angle, width = self._nearest_grasp(state)
@@ -170,7 +177,7 @@ class PickAndPlace:
                 return True
         return self._phase in ("reach", "carry") and elapsed > self._path.duration_s + 0.3
 
-    def _vias(self, state: CellState) -> list[Float[Array, "4 4"]]:
+    def _route(self, state: CellState) -> list[Float[Array, "4 4"]]:
         """The way of the tool in the present phase."""
         arm = state.arms[self._job.arm]
         T_world_tcp = _start(arm)
@@ -207,7 +214,7 @@ class PickAndPlace:
     def _back_off(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:
         """Straight back from the object, if the gripper is about it."""
         distance, _, _ = self._nearest_grasp(state)
-        return [T_world_tcp @ se3.translation(0, 0, -APPROACH)] if distance < APPROACH else []
+        return [T_world_tcp @ se3.translation(0, 0, -RETREAT)] if distance < APPROACH else []
 
     def _nearest_grasp(self, state: CellState) -> tuple[float, float, float]:
         """Distance [m], angle [rad] and width [m] of the grasp that the tool is nearest to."""
@@ -217,6 +224,25 @@ class PickAndPlace:
         distances, angles = se3.distance(np.broadcast_to(T_world_tcp, Ts_world_grasp.shape), Ts_world_grasp)
         i = np.argmin(distances + _METRES_PER_RADIAN * angles)
         return float(distances[i]), float(angles[i]), float(grasps.widths[i])
+
+
+class SingleArmExpert:
+    """The expert of a task that is one job."""
+
+    def __init__(self, job: Job) -> None:
+        self._arm, self._pick_and_place = job.arm, PickAndPlace(job)
+
+    def command(self, state: CellState) -> dict[str, ArmCommand]:
+        """Target of the job's arm; the other one waits."""
+        return {self._arm: self._pick_and_place.command(state)}
+
+    def vias(self, state: CellState) -> dict[str, list[Float[Array, "4 4"]]]:
+        """What the last command heads for."""
+        return {self._arm: self._pick_and_place.vias(state)}
+
+    def done(self, state: CellState) -> bool:
+        """Whether nothing is left to do."""
+        return self._pick_and_place.done(state)
 
 
 def _start(arm: ArmState) -> Float[Array, "4 4"]:

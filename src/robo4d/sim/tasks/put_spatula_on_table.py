@@ -7,8 +7,8 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.sim import scene
-from robo4d.sim.state import ArmCommand, CellState
-from robo4d.sim.tasks.pick_place import Grasps, PickAndPlace, awkwardness, reaching_out
+from robo4d.sim.state import CellState
+from robo4d.sim.tasks.pick_place import Grasps, SingleArmExpert, awkwardness, reaching_out
 from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar, turned_about_z
 
 T_WORLD_CROCK = se3.translation(0.58, -0.14, 0)
@@ -61,18 +61,7 @@ class PutSpatulaOnTable:
 
     def expert(self) -> Expert:
         """A fresh expert."""
-        return _Expert()
-
-
-class _Expert:
-    def __init__(self) -> None:
-        self._right = PickAndPlace(_LayDown())
-
-    def command(self, state: CellState) -> dict[str, ArmCommand]:
-        return {"right": self._right.command(state)}
-
-    def done(self, state: CellState) -> bool:
-        return self._right.done(state)
+        return SingleArmExpert(_LayDown())
 
 
 class _LayDown:
@@ -87,7 +76,7 @@ class _LayDown:
     def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """Flat beside the crock, either face up, whichever way it points."""
         crock = state.T_world_body["crock"][:3, 3]
-        place = se3.translation(min(crock[0] - 0.06, 0.56), crock[1] - 0.20, _HANDLE[0] + 0.002)
+        place = se3.translation(min(crock[0] - 0.10, 0.48), crock[1] - 0.20, _HANDLE[0] + 0.002)
         lying = [se3.exp(np.array([0, 0, 0, 0, sign * np.pi / 2, 0])) for sign in (-1, 1)]
         return np.stack([place @ turned_about_z(yaw) @ face for yaw in np.deg2rad(range(0, 360, 15)) for face in lying])
 
@@ -108,9 +97,9 @@ class _LayDown:
     def cost(
         self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
     ) -> Float[Array, " n"]:
-        """Best is to reach out, a little down to the handle, and from above to the table."""
+        """Best is to reach out, a little down to the handle, and from above to the table, where there is more room."""
         pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(25)))
-        return pick + awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
+        return 3 * pick + awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
 
 
 def _grasps() -> Grasps:

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 
 from robo4d.geometry import se3
 from robo4d.sim import scene
-from robo4d.sim.state import ArmCommand, CellState
-from robo4d.sim.tasks.pick_place import Grasps, PickAndPlace, awkwardness, reaching_out
+from robo4d.sim.state import CellState
+from robo4d.sim.tasks.pick_place import Grasps, SingleArmExpert, awkwardness, reaching_out
 from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar, turned_about_z
 
 BOX = np.array([0.035, 0.0225, 0.075])
@@ -67,18 +67,7 @@ class StoreCerealBoxUnderShelf:
 
     def expert(self) -> Expert:
         """A fresh expert."""
-        return _Expert()
-
-
-class _Expert:
-    def __init__(self) -> None:
-        self._left = PickAndPlace(_Store())
-
-    def command(self, state: CellState) -> dict[str, ArmCommand]:
-        return {"left": self._left.command(state)}
-
-    def done(self, state: CellState) -> bool:
-        return self._left.done(state)
+        return SingleArmExpert(_Store())
 
 
 class _Store:
@@ -162,11 +151,11 @@ def _stored(state: CellState) -> bool:
 
 
 def _artwork() -> UInt8[Array, "h w 3"]:
-    """The print on the box."""
+    """The print on the box: MuJoCo shows it mirrored on every other side, so that it must look the same then."""
     image = Image.new("RGB", (256, 512), (196, 44, 38))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 56, 256, 176), fill=(250, 206, 70))
-    draw.text((128, 116), "OATS", fill=(150, 30, 30), anchor="mm", font_size=84)
+    draw.text((128, 116), "OTTO", fill=(150, 30, 30), anchor="mm", font_size=84)
     draw.ellipse((24, 250, 232, 458), fill=(246, 243, 234))
     draw.ellipse((44, 270, 212, 438), fill=(226, 214, 190))
     rng = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 """What a task is, where its episodes start, and what its expert must be able to do."""
 
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -43,10 +43,9 @@ class Start:
 
     T_world_body: dict[str, Float[Array, "4 4"]]
     """Objects, before they settle, and furniture."""
-    home_offset: dict[str, Float[Array, "3"]] = field(default_factory=dict[str, Array])
-    """By arm: where its TCP begins, relative to the usual home [m]."""
 
 
+@runtime_checkable
 class Expert(Protocol):
     """Solves a task from what `CellState` tells, wherever on the way the cell stands."""
 
@@ -54,11 +53,16 @@ class Expert(Protocol):
         """Targets of the arms that shall move now; called at 50 Hz or slower."""
         ...
 
+    def vias(self, state: CellState) -> dict[str, list[Float[Array, "4 4"]]]:
+        """Poses T_world_tcp that the last command heads for, by arm, the goal last; none while the gripper acts."""
+        ...
+
     def done(self, state: CellState) -> bool:
         """Whether nothing is left to do."""
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """One file of `robo4d.sim.tasks`."""
 
