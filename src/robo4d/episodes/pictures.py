@@ -66,6 +66,7 @@ def table(
     row_titles: list[str],
     tile_height: int,
     depth_range: tuple[float, float],
+    with_labels: bool,
 ) -> UInt8[Array, "H W 3"]:
     """Pictures in rows and columns, with a heading, titles and a legend. Width and height are even, as videos need.
 
@@ -77,6 +78,7 @@ def table(
         row_titles: Left of each row.
         tile_height: Height of a picture on the page [px].
         depth_range: What the ends of the depth colours mean [m], for the legend.
+        with_labels: Explain the colours of the labels, too.
     """
     height, width = rows[0][0].shape[:2]
     tile = (round(width * tile_height / height), tile_height)
@@ -97,11 +99,13 @@ def table(
             page.paste(
                 Image.fromarray(picture).resize(tile, Image.Resampling.LANCZOS), (left + column * (tile[0] + _GAP), y)
             )
-    _draw_legend(page, (left, page_height - _MARGIN - 2 * _LINE), depth_range)
+    _draw_legend(page, (left, page_height - _MARGIN - 2 * _LINE), depth_range, with_labels=with_labels)
     return np.asarray(page)
 
 
-def _draw_legend(page: Image.Image, corner: tuple[int, int], depth_range: tuple[float, float]) -> None:
+def _draw_legend(
+    page: Image.Image, corner: tuple[int, int], depth_range: tuple[float, float], *, with_labels: bool
+) -> None:
     """The depth scale and the colours of the labels, in two lines at most."""
     draw, font, (x, y) = ImageDraw.Draw(page), ImageFont.load_default(12), corner
     nearest, farthest = (f"{value:.2f} m" for value in depth_range)
@@ -111,7 +115,7 @@ def _draw_legend(page: Image.Image, corner: tuple[int, int], depth_range: tuple[
     x += 96
     draw.text((x, y + 7), farthest, _FAINT, font=font, anchor="lm")
     x += draw.textlength(farthest, font) + 26
-    for label, colour in _LABEL_COLOURS.items():
+    for label, colour in _LABEL_COLOURS.items() if with_labels else ():
         text = label.name.lower().replace("_", " ")
         width = 18 + draw.textlength(text, font) + 14
         if x + width > page.width:

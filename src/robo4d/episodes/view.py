@@ -79,6 +79,7 @@ class _Drawing:
             row_titles=[f"view {view}\n{kind}" for view in self._views for kind in ("colour", "depth", "labels")],
             tile_height=_SHEET_TILE,
             depth_range=self._depth_range,
+            with_labels=True,
         )
 
     def video_frame(self, name: str, time: int) -> UInt8[Array, "H W 3"]:
@@ -96,6 +97,7 @@ class _Drawing:
             row_titles=[f"view {view}" for view in self._views],
             tile_height=_VIDEO_TILE,
             depth_range=self._depth_range,
+            with_labels=True,
         )
 
     def _pictures(self, view: int, time: int) -> tuple[UInt8[Array, "h w 3"], ...]:

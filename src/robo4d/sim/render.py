@@ -96,9 +96,17 @@ class Renderer:
         return np.flipud(np.maximum(ids[..., 0], 1) - np.uint8(1))
 
     def close(self) -> None:
-        """Free the OpenGL context."""
-        self._context.free()
-        self._gl.free()
+        """Free the OpenGL context; nothing can be drawn any more."""
+        # Names of OpenGL's objects count per context: freed while another renderer's is current, its own would go.
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_context", None) is not None:
+            self.close()
 
     def __enter__(self) -> "Renderer":
         return self
@@ -109,8 +117,8 @@ class Renderer:
         self.close()
 
     def _draw(self, camera: Camera, rgb: UInt8[Array, "h w 3"], depth: Float32[Array, "h w"] | None) -> None:
-        if self._data is None:
-            raise ValueError("nothing to draw yet: call update(data) first")
+        if self._data is None or self._gl is None:
+            raise ValueError("nothing to draw: call update(data) first, and do not draw after close()")
         k = camera.intrinsics
         self._gl.make_current()
         if k.width > self._context.offWidth or k.height > self._context.offHeight:

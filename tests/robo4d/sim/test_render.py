@@ -167,3 +167,20 @@ def test_multisampling_is_refused(desk):
     spec.visual.quality.offsamples = 4
     with pytest.raises(ValueError, match="offsamples"):
         Renderer(spec.compile())
+
+
+def test_a_renderer_that_is_given_up_leaves_the_others_alone(desk):
+    model, data, _ = desk
+
+    def drawn(renderer):
+        renderer.update(data)
+        return renderer.rgbd(camera())[0]
+
+    first = Renderer(model)
+    expected = drawn(first)
+    second = Renderer(model)
+    del first
+    np.testing.assert_array_equal(drawn(second), expected)
+    second.close()
+    with pytest.raises(ValueError, match="after close"):
+        second.rgbd(camera())
