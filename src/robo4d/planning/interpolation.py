@@ -6,7 +6,7 @@ from numpy import ndarray as Array
 from scipy.interpolate import PPoly
 from scipy.spatial.transform import Rotation
 
-Motion = tuple[Float[Array, "n k"], Float[Array, "n k"], Float[Array, "n k"]]
+Motion = tuple[Float[Array, "m k"], Float[Array, "m k"], Float[Array, "m k"]]
 """Values, velocities and accelerations."""
 
 
