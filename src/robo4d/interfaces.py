@@ -1,9 +1,13 @@
 """What the parts promise each other. Each has an embedded default that needs no GPU, and the part that a lab uses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from robo4d.rgbd import RgbdPair
+from jaxtyping import Bool, Float
+from numpy import ndarray as Array
+
+from robo4d.execution.targets import ArmTarget, GripperCommand, GripperOutcome, JointCourse
+from robo4d.rgbd import RgbdFrame, RgbdPair
 from robo4d.video import PointmapVideo
 
 
@@ -26,11 +30,81 @@ class VideoGenerator(Protocol):
         ...
 
 
+class PoseTracker(Protocol):
+    """Follows one object of known shape through the images of one or more cameras that stand still.
+
+    It gives its best guess and no confidence: trust is judged from outside, the same way for every tracker
+    (`robo4d.tracking.judge`). Poses are in the world of the frames' `T_world_camera`, which must be set.
+    """
+
+    def register(
+        self,
+        frames: Sequence[RgbdFrame],
+        *,
+        masks: Sequence[Bool[Array, "h w"]] | None = None,
+        T_world_object: Float[Array, "4 4"] | None = None,
+    ) -> Float[Array, "4 4"]:
+        """Begin, or begin anew, with the images of one moment; returns T_world_object as they show it.
+
+        Args:
+            frames: One image of each camera. Trackers that look through one camera take exactly one.
+            masks: Pixels of the object in each of them.
+            T_world_object: Where it should be, from the robot's state.
+
+        Raises:
+            ValueError: neither a mask nor a pose is given and the tracker cannot do without, or the number of frames.
+        """
+        ...
+
+    def track(
+        self, frames: Sequence[RgbdFrame], *, masks: Sequence[Bool[Array, "h w"]] | None = None
+    ) -> Float[Array, "4 4"]:
+        """Go on to the next moment; returns T_world_object.
+
+        Raises:
+            ValueError: `register` was not called before, or the number of frames has changed.
+        """
+        ...
+
+
 class CameraSource(Protocol):
     """Delivers synchronized pairs of RGB-D frames."""
 
     def latest(self) -> RgbdPair | None:
         """The newest complete pair, or None before the first."""
+        ...
+
+
+class Controller(Protocol):
+    """Passes commands to the arms' controllers."""
+
+    def command(self, targets: Mapping[str, ArmTarget], courses: Mapping[str, JointCourse] | None) -> None:
+        """Called at every tick.
+
+        Args:
+            targets: Where each arm shall be now; empty where nothing is commanded.
+            courses: Where the joints go from now until they rest, whenever that has changed.
+        """
+        ...
+
+    def faults(self) -> Mapping[str, str]:
+        """Why an arm does not follow any more, as far as its controller says so; empty where all is well."""
+        ...
+
+    def other_publishers(self) -> tuple[str, ...]:
+        """Names of others who command the same arms, so that a controller may ignore all of us."""
+        ...
+
+
+class Gripper(Protocol):
+    """Opens and closes, in its own time."""
+
+    def command(self, command: GripperCommand) -> None:
+        """Begin to open or to grasp; a command that is not done yet is replaced."""
+        ...
+
+    def outcomes(self) -> tuple[GripperOutcome, ...]:
+        """The commands that have ended since the last call."""
         ...
 
 
