@@ -72,6 +72,15 @@ def sample_cameras(
     return [_sample_camera(rng, width, height, shell, keep) for _ in range(count)]
 
 
+def mounted_cameras(*, width: int, height: int) -> list[Camera]:
+    """Two cameras as a lab would mount them: opposite the robots, on both sides, looking down at the middle."""
+    target, fovy_deg = np.array([0.5, 0.0, 0.22]), 34.0
+    intrinsics = Intrinsics.from_fovy(fovy_deg, width=width, height=height)
+    return [
+        Camera(intrinsics=intrinsics, T_world_camera=look_at(np.array([1.35, y, 0.85]), target)) for y in (-0.7, 0.7)
+    ]
+
+
 def at_size(camera: Camera, *, width: int, height: int) -> Camera:
     """The same camera with an image of another size and aspect [px]: the shorter side keeps its field of view."""
     k = camera.intrinsics

@@ -4,6 +4,7 @@ The camera is not part of the MuJoCo model: its frustum is set in the scene dire
 serves all cameras and image sizes. One pass of OpenGL gives colour and depth; labels take a second.
 """
 
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -105,7 +106,8 @@ class Renderer:
             self._gl = None
 
     def __del__(self) -> None:
-        if getattr(self, "_context", None) is not None:
+        # While the interpreter ends, OpenGL's library may have been shut down already, and all is freed anyway.
+        if getattr(self, "_context", None) is not None and not sys.is_finalizing():
             self.close()
 
     def __enter__(self) -> "Renderer":

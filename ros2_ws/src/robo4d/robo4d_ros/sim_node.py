@@ -17,7 +17,7 @@ from rclpy.publisher import Publisher
 from robo4d_msgs.srv import InjectFault, ResetSim
 from std_srvs.srv import Trigger
 
-from robo4d.sim.cameras import sample_cameras
+from robo4d.sim.cameras import mounted_cameras, sample_cameras
 from robo4d.sim.cell import Cell
 from robo4d.sim.scene import T_WORLD_BASE
 from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, ArmCommand
@@ -44,8 +44,10 @@ class SimConfig:
     """Start of the first episode."""
     distribution: Literal["standard", "wide"] = "standard"
     """How far starts vary."""
+    cameras: Literal["mounted", "sampled"] = "mounted"
+    """Where the cameras stand: as in a lab, or anywhere around the table, as in the data sets."""
     camera_seed: int = field(default=0, metadata={"range": (0, 2**31 - 1)})
-    """Where the cameras stand."""
+    """Selects the places of sampled cameras."""
     camera_rate_hz: float = field(default=5.0, metadata={"range": (0.1, 90.0)})
     """Images a second of each camera, as far as the machine can draw them."""
     width: int = field(default=320, metadata={"range": (16, 1920)})
@@ -73,12 +75,15 @@ class SimNode(Node):
         self._grippers = {arm: SimGripper(self, arm, self._faults) for arm in ARMS}
         self._streams = StateStreams(self, self._faults)
         rng = np.random.default_rng(config.camera_seed)
-        views = sample_cameras(rng, len(CAMERAS), width=config.width, height=config.height)
+        if config.cameras == "mounted":
+            views = mounted_cameras(width=config.width, height=config.height)
+        else:
+            views = sample_cameras(rng, len(CAMERAS), width=config.width, height=config.height)
         self._cameras = SimCameras(
             self,
             dict(zip(CAMERAS, views, strict=True)),
             rate_hz=config.camera_rate_hz,
-            depth_in_mm=config.depth_encoding == "16UC1",
+            depth_encoding=config.depth_encoding,
             faults=self._faults,
             look=self._look,
         )

@@ -1,20 +1,15 @@
 """The simulated RGB-D cameras: drawn in a thread of their own, so that physics never waits for an image."""
 
-import array
 import copy
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float32
-from numpy import ndarray as Array
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from robo4d_msgs.srv import InjectFault
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 
 from robo4d.geometry import Camera
 from robo4d.sim.cell import Cell
@@ -41,7 +36,7 @@ class SimCameras:
         node: The node.
         cameras: By name.
         rate_hz: Images a second, as far as the machine can draw them.
-        depth_in_mm: Depth as 16UC1 [mm] instead of 32FC1 [m].
+        depth_encoding: Depth in metres (32FC1) or in millimetres (16UC1).
         faults: What is broken.
         look: Calls its argument with the cell and the time [ns] while the cell stands still.
     """
@@ -52,11 +47,11 @@ class SimCameras:
         cameras: dict[str, Camera],
         *,
         rate_hz: float,
-        depth_in_mm: bool,
+        depth_encoding: Literal["32FC1", "16UC1"],
         faults: Faults,
         look: Callable[[Callable[[Cell, int], Any]], Any],
     ) -> None:
-        self._cameras, self._period_s, self._depth_in_mm = cameras, 1 / rate_hz, depth_in_mm
+        self._cameras, self._period_s, self._depth_encoding = cameras, 1 / rate_hz, depth_encoding
         self._faults, self._look = faults, look
         self._publishers = {name: _publishers(node, CameraTopics.of(name)) for name in cameras}
         self._frozen: dict[str, list[Any]] = {}
@@ -99,7 +94,7 @@ class SimCameras:
                 header = conversions.header(stamp_ns, optical_frame(name))
                 self._frozen[name] = [
                     images.image_from_rgb(rgb, header),
-                    _millimetres(depth, header) if self._depth_in_mm else images.image_from_depth(depth, header),
+                    images.image_from_depth(depth, header, encoding=self._depth_encoding),
                     images.camera_info_from_intrinsics(camera.intrinsics, header),
                 ]
             for publisher, message in zip(self._publishers[name], self._frozen[name], strict=True):
@@ -112,11 +107,3 @@ def _publishers(node: Node, topics: CameraTopics) -> list[Any]:
         node.create_publisher(Image, topics.depth, _QOS),
         node.create_publisher(CameraInfo, topics.camera_info, _QOS),
     ]
-
-
-def _millimetres(depth: Float32[Array, "h w"], header: Header) -> Image:
-    """A 16UC1 depth image, as RealSense cameras send it."""
-    height, width = depth.shape
-    data = array.array("B")
-    data.frombytes(np.rint(1000 * depth).astype("<u2").tobytes())
-    return Image(header=header, height=height, width=width, encoding="16UC1", step=2 * width, data=data)
