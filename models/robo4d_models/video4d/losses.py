@@ -41,11 +41,13 @@ def smooth_l1(difference: Tensor, width: float) -> Tensor:
 def plan_losses(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tensor, ""]]:
     """The plan's weighted losses; their sum is minimised.
 
-    The next two slots count more: they are what is executed before the next look.
+    The next two slots count more, as they are what is executed before the next look, and so do those where a gripper
+    acts, because there a centimetre decides.
     """
     slots = torch.arange(target.known.shape[1], device=target.known.device)
     ahead = slots[None] - target.next_slot[:, None]
-    weight = target.known * torch.where((ahead >= 0) & (ahead < 2), 3.0, 1.0)
+    acts = slots % SEGMENT_SLOTS == SEGMENT_SLOTS - 1
+    weight = target.known * torch.where((ahead >= 0) & (ahead < 2), 3.0, 1.0) * torch.where(acts, 2.0, 1.0)
     total = weight.sum().clamp(min=1.0)
 
     def mean(loss: Float[Tensor, "b s"]) -> Float[Tensor, ""]:

@@ -144,7 +144,11 @@ def rollout(
                 with out.open("a") as file:
                     file.write(json.dumps(asdict(known[seed])) + "\n")
         results.append(known[seed])
-        console.print(known[seed])
+        episode = known[seed]
+        console.print(
+            f"seed {seed}: {'success' if episode.success else 'failure'}, {'' if episode.lifted else 'not '}lifted, "
+            f"{episode.time_s} s, next slots {episode.slots}"
+        )
     rate, lifted = np.mean([r.success for r in results]), np.mean([r.lifted for r in results])
     console.print(f"{task}: success {rate:.0%}, lifted {lifted:.0%} of {len(results)}")
 

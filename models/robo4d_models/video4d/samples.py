@@ -39,7 +39,7 @@ class SampleConfig:
     """Attempts from one start: the undisturbed one and those that begin on its way."""
     wide_share: float = 0.7
     """Share of starts from the wide distribution; the rest are like those of the evaluation."""
-    longest_s: float = 35.0
+    longest_s: float = 50.0
     """An attempt that takes longer is dropped."""
     push_m: float = 0.10
     """Largest disturbance of a TCP along each axis."""

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from robo4d_models.video4d.coding import HELD_WIDTH
+from robo4d_models.video4d.data import SampleFolder
+from robo4d_models.video4d.keyframes import NOW, SEGMENT_SLOTS, SLOTS
+from robo4d_models.video4d.samples import SampleConfig, make_samples
+
+from robo4d.geometry import se3
+
+TASK = "store_cereal_box_under_shelf"
+CONFIG = SampleConfig(views=2, size=16, branches=2, period_s=1.0, wide_share=0.0)
+GRASP, RELEASE = SLOTS - 2 * SEGMENT_SLOTS - 1, SLOTS - SEGMENT_SLOTS - 1
+
+pytestmark = pytest.mark.gl
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("made")
+    make_samples(out=out, tasks=(TASK,), starts=1, first_seed=1, config=CONFIG)
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    return np.load(folder / f"{TASK}-1-0.npy")
+
+
+def test_an_undisturbed_attempt_passes_its_slots_in_order(undisturbed):
+    assert (np.diff(undisturbed["next_slot"]) >= 0).all()
+    assert undisturbed["next_slot"][-1] == NOW
+
+
+def test_grasp_and_release_have_the_same_slot_at_every_moment(undisturbed):
+    first = undisturbed[0]
+    assert first["keyframe_closed"][GRASP].tolist() == [True, False]
+    assert first["keyframe_closed"][RELEASE].tolist() == [False, False]
+    for slot in (GRASP, RELEASE):
+        known = undisturbed[undisturbed["keyframe_known"][:, slot]]
+        np.testing.assert_allclose(known["keyframe_T_world_tcp"][:, slot], known["keyframe_T_world_tcp"][[0], slot])
+
+
+def test_the_arm_was_where_the_next_keyframe_said_when_its_time_came(undisturbed):
+    first = undisturbed[0]
+    due = first["time_s"] + first["keyframe_duration_s"][: GRASP + 1].sum()
+    at_grasp = undisturbed[np.abs(undisturbed["time_s"] - due).argmin()]
+    distance, _ = se3.distance(at_grasp["T_world_tcp"][0], first["keyframe_T_world_tcp"][GRASP, 0])
+    assert distance < 0.02
+    assert undisturbed["gripper_width"][0, 0] > HELD_WIDTH > undisturbed["gripper_width"][len(undisturbed) // 2, 0]
+
+
+def test_what_is_there_is_not_made_again(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    make_samples(out=folder, tasks=(TASK,), starts=1, first_seed=1, config=CONFIG)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_folder_can_be_trained_on(folder):
+    task, moment = SampleFolder(folder, tasks=(TASK,)).draw(np.random.default_rng(0), 1)[0]
+    assert task == TASK
+    assert moment["depth"].max() > 0
