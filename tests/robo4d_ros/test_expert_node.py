@@ -1,13 +1,12 @@
-"""The scripted expert through the topics of a real robot: what it can do in the cell, it can do from another process."""
+"""The scripted expert through the topics of a real robot: in another process it does what it does in the cell."""
 
 import sys
 
 import pytest
+from robo4d_ros import conversions
 from ros_probe import Process
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
-
-from robo4d_ros import conversions
 
 TASK = "store_cereal_box_under_shelf"
 DEADLINE_S = 180.0

@@ -1,0 +1,145 @@
+"""Plans as messages, and back."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+from robo4d_msgs import msg as robo4d_msgs
+from std_msgs.msg import Header
+from trajectory_msgs.msg import (
+    JointTrajectory,
+    JointTrajectoryPoint,
+    MultiDOFJointTrajectory,
+    MultiDOFJointTrajectoryPoint,
+)
+
+from robo4d.plan import ArmPlan, Code, GripperEvent, Plan, Verdict
+from robo4d_ros.conversions import (
+    WORLD,
+    array_from_twist,
+    duration_from_s,
+    header,
+    matrix_from_transform,
+    ns_from_time,
+    require_world,
+    s_from_duration,
+    transform_from_matrix,
+    twist,
+)
+
+
+def message_from_plan(plan: Plan, *, plan_id: str, joint_names: Mapping[str, list[str]]) -> robo4d_msgs.Plan:
+    """The message of the same name, without the keyframes, which are for viewers.
+
+    Args:
+        plan: The plan.
+        plan_id: Its name.
+        joint_names: Of each arm.
+    """
+    stamp, verdict = header(plan.stamp_ns, WORLD), plan.verdict
+    return robo4d_msgs.Plan(
+        header=stamp,
+        id=plan_id,
+        verdict=robo4d_msgs.Verdict(
+            code=int(verdict.code),
+            reason=verdict.reason,
+            arm=verdict.arm,
+            time=math.nan if verdict.time_s is None else verdict.time_s,
+            value=math.nan if verdict.value is None else verdict.value,
+        ),
+        arms=[_message_from_arm(name, arm, plan.times_s, joint_names[name], stamp) for name, arm in plan.arms.items()],
+        video_times=plan.video_times_s.tolist(),
+        gripper_events=[
+            robo4d_msgs.GripperEvent(arm=event.arm, time_from_start=duration_from_s(event.time_s), open=event.open)
+            for event in plan.events
+        ],
+    )
+
+
+def plan_from_message(message: robo4d_msgs.Plan) -> Plan:
+    """The core type of the same name, without keyframes."""
+    require_world(message.header)
+    verdict = message.verdict
+    arms = {arm.arm: _arm_from_message(arm) for arm in message.arms}
+    times = [times_s for times_s, _ in arms.values()]
+    if any(not np.array_equal(times[0], other) for other in times[1:]):
+        raise ValueError("all arms of a plan must have the same times")
+    return Plan(
+        stamp_ns=ns_from_time(message.header.stamp),
+        verdict=Verdict(
+            code=Code(verdict.code),
+            reason=verdict.reason,
+            arm=verdict.arm,
+            time_s=None if math.isnan(verdict.time) else verdict.time,
+            value=None if math.isnan(verdict.value) else verdict.value,
+        ),
+        times_s=times[0] if times else np.zeros(0),
+        video_times_s=np.array(message.video_times, float),
+        arms={name: arm for name, (_, arm) in arms.items()},
+        events=tuple(
+            GripperEvent(arm=event.arm, time_s=s_from_duration(event.time_from_start), open=event.open)
+            for event in message.gripper_events
+        ),
+        keyframes={},
+    )
+
+
+def cartesian_trajectory(
+    arm: ArmPlan, times_s: Float[Array, " n"], *, tcp: str, stamp: Header
+) -> MultiDOFJointTrajectory:
+    """The TCP's motion as a standard message; velocities and accelerations in the axes of the header's frame."""
+    points = [
+        MultiDOFJointTrajectoryPoint(
+            transforms=[transform_from_matrix(T)],
+            velocities=[twist(v)],
+            accelerations=[twist(a)],
+            time_from_start=duration_from_s(t),
+        )
+        for t, T, v, a in zip(times_s, arm.Ts_world_tcp, arm.velocities, arm.accelerations, strict=True)
+    ]
+    return MultiDOFJointTrajectory(header=stamp, joint_names=[tcp], points=points)
+
+
+def joint_trajectory(
+    arm: ArmPlan, times_s: Float[Array, " n"], *, joint_names: list[str], stamp: Header
+) -> JointTrajectory:
+    """The joints' motion as joint trajectory controllers take it."""
+    points = [
+        JointTrajectoryPoint(
+            positions=q.tolist(), velocities=v.tolist(), accelerations=a.tolist(), time_from_start=duration_from_s(t)
+        )
+        for t, q, v, a in zip(times_s, arm.joints, arm.joint_velocities, arm.joint_accelerations, strict=True)
+    ]
+    return JointTrajectory(header=stamp, joint_names=joint_names, points=points)
+
+
+def _message_from_arm(
+    name: str, arm: ArmPlan, times_s: Float[Array, " n"], joint_names: list[str], stamp: Header
+) -> robo4d_msgs.ArmPlan:
+    return robo4d_msgs.ArmPlan(
+        arm=name,
+        trajectory=cartesian_trajectory(arm, times_s, tcp=f"{name}_hand_tcp", stamp=stamp),
+        joint_trajectory=joint_trajectory(arm, times_s, joint_names=joint_names, stamp=stamp),
+        confidence=arm.confidence.tolist(),
+    )
+
+
+def _arm_from_message(message: robo4d_msgs.ArmPlan) -> tuple[Float[Array, " n"], ArmPlan]:
+    """The times [s] and the motion."""
+    poses, joints = message.trajectory.points, message.joint_trajectory.points
+    times_s = np.array([s_from_duration(point.time_from_start) for point in poses])
+    if [point.time_from_start for point in joints] != [point.time_from_start for point in poses]:
+        raise ValueError(f"the poses and the joints of the plan of {message.arm} must have the same times")
+    if len(message.confidence) != len(poses):
+        raise ValueError(f"the plan of {message.arm} has {len(poses)} poses, but {len(message.confidence)} confidences")
+    return times_s, ArmPlan(
+        Ts_world_tcp=np.array([matrix_from_transform(point.transforms[0]) for point in poses]).reshape(-1, 4, 4),
+        velocities=np.array([array_from_twist(point.velocities[0]) for point in poses]).reshape(-1, 6),
+        accelerations=np.array([array_from_twist(point.accelerations[0]) for point in poses]).reshape(-1, 6),
+        joints=np.array([point.positions for point in joints]).reshape(-1, 7),
+        joint_velocities=np.array([point.velocities for point in joints]).reshape(-1, 7),
+        joint_accelerations=np.array([point.accelerations for point in joints]).reshape(-1, 7),
+        confidence=np.array(message.confidence, float),
+    )
