@@ -20,6 +20,7 @@ COMMANDS = {
     "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
     "experts": ("robo4d.sim.experts:experts", "success, duration and smoothness of the scripted experts"),
     "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
+    "bench planner": ("robo4d.planning.bench:bench_planner", "time and accuracy of planning, and the limits it keeps"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
     "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),
     "train": ("robo4d_models.video4d.train:train", "a model from samples; goes on where it stopped"),

@@ -1,7 +1,7 @@
 """The planner: gripper tracks and the state of the robot in, a checked plan out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -29,6 +29,8 @@ from robo4d.planning.smoothing import SmoothingConfig, anchored, smoothed
 from robo4d.planning.timing import clock, duration_s, rate_limits
 from robo4d.track import GripperTrack
 
+STAGES = ("smoothing", "kinematics", "collisions", "timing", "limits")
+"""What planning consists of, in this order; the first includes the checks of states and tracks, the second paths."""
 _RESIDUAL_SCALE_M = 0.02
 """Cross-view residual at which a candidate counts 1/e of one without [m]; measured on good predictions: 1 to 3 cm."""
 
@@ -120,7 +122,13 @@ class Planner:
         return index, plans[index]
 
     def plan(
-        self, tracks: Mapping[str, GripperTrack], *, observed: RobotState, current: RobotState, now_ns: int
+        self,
+        tracks: Mapping[str, GripperTrack],
+        *,
+        observed: RobotState,
+        current: RobotState,
+        now_ns: int,
+        on_stage: Callable[[str], None] = lambda stage: None,
     ) -> Plan:
         """A plan that follows the tracks from where the robot is now; refused ones say why.
 
@@ -129,6 +137,7 @@ class Planner:
             observed: The robot at the time of the observation.
             current: The robot now, at rest.
             now_ns: The time now, on the clock of all stamps [ns].
+            on_stage: Called with the name of each stage of `STAGES` when it is done.
 
         Raises:
             ValueError: the tracks are not of this cell's arms or not of one video, or a state lacks an arm.
@@ -152,6 +161,7 @@ class Planner:
             if verdict := check_outliers(name, keyframes[name].outlier, gates):
                 return refused(verdict)
 
+        on_stage("smoothing")
         paths: dict[str, ArmPath] = {}
         for name, frames in keyframes.items():
             path = PosePath(frames.times_s, frames.Ts_world_tcp)
@@ -165,9 +175,17 @@ class Planner:
             )
             if verdict := verdict or self._check_path(name, paths[name]):
                 return refused(verdict)
+        on_stage("kinematics")
         if verdict := self._check_collisions(paths, current):
             return refused(verdict)
-        return self._timed(tracks, paths, keyframes)
+        on_stage("collisions")
+        plan = self._timed(tracks, paths, keyframes)
+        on_stage("timing")
+        if plan.verdict.accepted:
+            robots = {name: self._arms[name].robot for name in paths}
+            plan = replace(plan, verdict=check_motion(plan, robots, self._config.limits) or plan.verdict)
+        on_stage("limits")
+        return plan
 
     def _check_input(
         self, tracks: Mapping[str, GripperTrack], observed: RobotState, current: RobotState
@@ -220,7 +238,7 @@ class Planner:
     def _timed(
         self, tracks: Mapping[str, GripperTrack], paths: Mapping[str, ArmPath], keyframes: Mapping[str, Keyframes]
     ) -> Plan:
-        """The plan along paths that can be followed, after the last checks."""
+        """The plan along paths that can be followed."""
         config, first = self._config, next(iter(tracks.values()))
         times_s = first.times_s
         changes = [
@@ -255,7 +273,7 @@ class Planner:
         dwells = [config.gripper_dwell_s if stop in event_times else 0.0 for stop in stops]
         ticks = clock(stops, limits, dwells, period_s=config.period_s)
         arrival = dict(zip(stops, ticks.stops_s, strict=True))
-        plan = Plan(
+        return Plan(
             stamp_ns=first.stamp_ns,
             verdict=Verdict(),
             times_s=ticks.times_s,
@@ -269,8 +287,6 @@ class Planner:
             ),
             keyframes=keyframes,
         )
-        robots = {name: self._arms[name].robot for name in paths}
-        return replace(plan, verdict=check_motion(plan, robots, config.limits) or plan.verdict)
 
 
 def _trust(track: GripperTrack, keyframes: Keyframes) -> Float[Array, " t"]:
