@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
@@ -131,9 +131,8 @@ class _Carry:
 
     def grasps(self, state: CellState) -> Grasps:
         """Fingers across the apple's middle, from above, turned any way about the vertical, however the apple lies."""
-        R_apple_world = state.T_world_body["apple"][:3, :3].T
-        Ts_apple_tcp = se3.pose(R_apple_world @ _DOWNWARDS, R_apple_world @ _ABOVE_MIDDLE)
-        return Grasps(Ts_object_tcp=Ts_apple_tcp, widths=np.full(len(_DOWNWARDS), 2 * RADIUS))
+        T_apple_upright = se3.pose(state.T_world_body["apple"][:3, :3].T, np.zeros(3))
+        return Grasps(Ts_object_tcp=T_apple_upright @ _FROM_ABOVE, widths=np.full(len(_FROM_ABOVE), 2 * RADIUS))
 
     def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """The middle of the furniture; the apple is not turned."""
@@ -154,17 +153,43 @@ class _Carry:
     def cost(
         self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
     ) -> Float[Array, " n"]:
-        """Best is a hand that is turned the way the arm reaches."""
+        """Best is a hand that is turned the way the arm reaches, but its fingers must fit beside the furniture."""
         pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.pi / 2))
+        pick += np.where(_is_blocked(state, Ts_world_pick), _BLOCKED, 0.0)
         return pick + awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.pi / 2))
 
 
-_DOWNWARDS = np.stack(
-    [turned_about_z(yaw)[:3, :3] @ np.diag([1.0, -1.0, -1.0]) for yaw in np.deg2rad(np.arange(0, 360, 10))]
+_FROM_ABOVE = np.stack(
+    [
+        se3.translation(0, 0, 0.003) @ turned_about_z(yaw) @ np.diag([1.0, -1.0, -1.0, 1.0])
+        for yaw in np.deg2rad(np.arange(0, 360, 10))
+    ]
 )
-"""Rotations R_world_tcp of a gripper that points down."""
-_ABOVE_MIDDLE = np.array([0, 0, 0.003])
-"""The TCP from the apple's middle, world axes [m]: the fingertips stay clear of the bowl."""
+"""T_upright_tcp, in a frame at the apple's middle along the world's axes: the gripper points down and is a little above
+the middle, so that its fingertips stay clear of the bowl."""
+
+
+_BLOCKED = 10.0
+"""Cost [rad^2] of touching furniture, the last resort: more than of any turn of the hand."""
+
+
+def _is_blocked(state: CellState, Ts_world_tcp: Float[Array, "n 4 4"]) -> Bool[Array, " n"]:
+    """Whether an open finger would stand in the shelf or in the bin."""
+    to_finger = 0.065 * Ts_world_tcp[:, :3, 1]
+    fingers = Ts_world_tcp[:, :3, 3] + np.stack([-to_finger, to_finger])
+    blocked = np.zeros(len(Ts_world_tcp), bool)
+    for name, half_x, half_y, height in (
+        ("shelf", _SHELF_DEPTH, _SHELF_WIDTH, _TOP),
+        ("bin", _BIN_WIDTH, _BIN_WIDTH, _BIN_HEIGHT),
+    ):
+        x, y, z = np.moveaxis(se3.apply(se3.inverse(state.T_world_body[name]), fingers), -1, 0)
+        inside = (np.abs(x) < half_x + _CLEAR_FINGER) & (np.abs(y) < half_y + _CLEAR_FINGER) & (z < height)
+        blocked |= inside.any(axis=0)
+    return blocked
+
+
+_CLEAR_FINGER = 0.02
+"""Half width of a finger, the thickness of a wall, and a margin [m]."""
 
 
 def _apple_in(state: CellState, furniture: str) -> Float[Array, "3"]:
