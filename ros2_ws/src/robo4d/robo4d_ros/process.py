@@ -25,24 +25,27 @@ def run(make_node: Callable[[], Node], *, threads: int = 1) -> None:
         threads: Callbacks that may run at once, if their groups allow it.
     """
     rclpy.init()
-    try:
-        try:
-            node = make_node()
-        except (ValueError, ParameterException) as error:
-            rclpy.logging.get_logger("robo4d").fatal(str(error))
-            sys.exit(1)
-        executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
-        executor.add_node(node)
-        with suppress(KeyboardInterrupt, ExternalShutdownException):
-            executor.spin()
-        with suppress(KeyboardInterrupt):
-            getattr(node, "close", lambda: None)()
-            executor.shutdown(timeout_sec=1.0)
-            node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        _serve(make_node, threads)
+    rclpy.try_shutdown()
     if _worker_failed.is_set():
         sys.exit(1)
+
+
+def _serve(make_node: Callable[[], Node], threads: int) -> None:
+    try:
+        node = make_node()
+    except (ValueError, ParameterException) as error:
+        rclpy.logging.get_logger("robo4d").fatal(str(error))
+        sys.exit(1)
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    finally:
+        getattr(node, "close", lambda: None)()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
 
 
 class Worker:

@@ -16,10 +16,12 @@ from typing import IO
 
 from robo4d_ros.bringup.graph import OnExit
 
-_STOP_STEPS = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+_STOP_STEPS = ((signal.SIGINT, 6.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 """How a process is asked to end, and how long it may take [s]; a second Ctrl-C goes to the next step at once."""
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 """Pause before a restart; it doubles each time, and begins anew after a run of the longest pause."""
+_POLL_S = 0.2
+"""Python runs signal handlers when the main thread wakes up [s], which a signal alone does not always bring about."""
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _PR_SET_PDEATHSIG = 1
@@ -86,13 +88,12 @@ class Supervisor:
     def _watch(self) -> int:
         """Handle the ends of processes until there is a reason to stop."""
         while any(child.running or child.restart_at is not None for child in self._children):
-            due = min((child.restart_at for child in self._children if child.restart_at is not None), default=None)
+            for child in self._children:
+                if child.restart_at is not None and child.restart_at <= time.monotonic():
+                    child.start()
             try:
-                event = self._events.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+                event = self._events.get(timeout=_POLL_S)
             except queue.Empty:
-                for child in self._children:
-                    if child.restart_at is not None and child.restart_at <= time.monotonic():
-                        child.start()
                 continue
             if isinstance(event, _StopRequested):
                 self._log.say("stopping")
@@ -113,7 +114,7 @@ class Supervisor:
                 child.signal(number)
             while any(child.running for child in self._children) and time.monotonic() < deadline:
                 with suppress(queue.Empty):
-                    if isinstance(self._events.get(timeout=max(0.0, deadline - time.monotonic())), _StopRequested):
+                    if isinstance(self._events.get(timeout=_POLL_S), _StopRequested):
                         break
             left = [child.command.name for child in self._children if child.running]
             if not left:

@@ -1,0 +1,161 @@
+"""Bringup as a user starts, watches and stops it."""
+
+import io
+import os
+import signal
+import sys
+import threading
+
+import pytest
+from robo4d_ros import bringup
+from robo4d_ros.bringup.graph import arguments
+from robo4d_ros.bringup.supervisor import Command, Supervisor
+from robo4d_ros.transport import NETWORK, THIS_MACHINE
+from ros_probe import Condition
+from std_srvs.srv import Trigger
+
+BRINGUP = [sys.executable, "-m", "robo4d_ros.bringup"]
+
+
+class Output(io.StringIO):
+    """Lines to wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.condition = Condition()
+
+    def write(self, text):
+        self.condition.change(lambda: super(Output, self).write(text))
+        return len(text)
+
+    def wait_for(self, text, count=1):
+        self.condition.wait(lambda: self.getvalue().count(text) >= count, f"{text!r} {count} times")
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def run(commands, until=lambda output: None):
+    """Run commands, and press Ctrl-C when `until` returns: the exit status, and all lines."""
+    output = Output()
+    supervisor = Supervisor([Command(name=n, arguments=a, on_exit=e) for n, a, e in commands], {"LAMP": "on"}, output)
+
+    def press():
+        until(output)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    presser = threading.Thread(target=press, daemon=True)
+    if until:
+        presser.start()
+    status = supervisor.run()
+    return status, output.getvalue().splitlines()
+
+
+FOREVER = "import time\nprint('ready')\nwhile True: time.sleep(0.05)"
+
+
+def test_output_is_prefixed_and_variables_reach_every_process():
+    status, lines = run(
+        [("lamp", python("import os; print(os.environ['LAMP'])"), "ignore"), ("stay", python(FOREVER), "shutdown")],
+        lambda output: (output.wait_for("[lamp] on"), output.wait_for("ready")),
+    )
+    assert status == 0
+    assert {"[lamp] on", "[stay] ready"} <= set(lines)
+
+
+def test_the_end_of_an_important_process_ends_all_with_its_status():
+    status, lines = run(
+        [("core", python("import sys; sys.exit(7)"), "shutdown"), ("stay", python(FOREVER), "shutdown")], until=None
+    )
+    assert status == 7
+    assert any("core ended with status 7" in line for line in lines)
+
+
+def test_an_unimportant_process_may_end():
+    status, lines = run(
+        [("helper", python("print('bye')"), "ignore"), ("stay", python(FOREVER), "shutdown")],
+        lambda output: (output.wait_for("helper ended with status 0"), output.wait_for("ready")),
+    )
+    assert status == 0
+    ends, stops = (next(i for i, line in enumerate(lines) if text in line) for text in ("helper ended", "stopping"))
+    assert ends < stops
+
+
+def test_a_process_that_shall_be_restarted_is():
+    status, lines = run(
+        [("phoenix", python("print('born')"), "restart")], lambda output: output.wait_for("born", count=2)
+    )
+    assert status == 0
+    assert any("starts again in 1 s" in line for line in lines)
+
+
+def test_a_process_that_ignores_ctrl_c_is_terminated():
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + FOREVER
+    status, lines = run([("deaf", python(deaf), "shutdown")], lambda output: output.wait_for("ready"))
+    assert status == 0
+    assert any("still running after SIGINT: deaf" in line for line in lines)
+
+
+def test_a_command_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="cannot start ghost"):
+        run([("ghost", ["/no/such/program"], "shutdown")], until=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"simm": "true"}, "Did you mean `sim`"),
+        ({"sim": "perhaps"}, "must be one of true, false"),
+        ({"seed": "three"}, "must be a number"),
+        ({"expert": "true"}, "needs sim:=true"),
+        ({"params_file": "/no/such.yaml"}, "does not exist"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_right_ones(given, message):
+    with pytest.raises(ValueError, match=message):
+        bringup.parse(given)
+
+
+def test_every_argument_is_documented_and_its_default_is_legal():
+    for _, _, doc, _ in arguments():
+        assert doc
+    defaults = {name: default for name, default, _, _ in arguments()}
+    assert bringup.parse(defaults) == bringup.BringupConfig()
+
+
+def test_every_node_of_the_table_has_a_module():
+    config = bringup.parse({"sim": "true", "expert": "true"})
+    for spec in bringup.nodes(config):
+        assert __import__(spec.module, fromlist=["main"]).main
+
+
+def test_processes_stay_on_this_machine_unless_asked_otherwise(monkeypatch):
+    for name in {*THIS_MACHINE, *NETWORK, "RMW_IMPLEMENTATION"}:
+        monkeypatch.delenv(name, raising=False)
+    assert bringup.environment(bringup.BringupConfig()) == THIS_MACHINE
+    assert bringup.environment(bringup.BringupConfig(network=True)).items() >= NETWORK.items()
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    assert bringup.environment(bringup.BringupConfig()) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def test_help_lists_the_arguments_and_nothing_is_started_by_mistake(start):
+    shown = start([*BRINGUP, "--help"])
+    refused = start([*BRINGUP, "simm:=true"])
+    nothing = start(BRINGUP)
+    assert shown.wait() == 0
+    assert all(any(name in line for line in shown.lines) for name, *_ in arguments())
+    assert (refused.wait(), nothing.wait()) == (2, 2)
+    assert any("nothing to start" in line for line in nothing.lines)
+
+
+def test_the_simulation_starts_answers_and_stops_on_ctrl_c(start, probe, tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text("/**/sim:\n  ros__parameters: {width: 16, height: 16, camera_rate_hz: 0.1}\n")
+    process = start([*BRINGUP, "sim:=true", "seed:=4", "namespace:=cell", f"params_file:={file}"])
+    assert not probe.call(Trigger, "cell/sim/success").success
+    assert probe.get_parameters("cell/sim", "seed", "width") == [4, 16]
+    process.signal(signal.SIGINT)
+    assert process.wait() == 0
+    assert not any("Traceback" in line for line in process.lines)
+    assert any("stopping" in line for line in process.lines)
