@@ -114,6 +114,8 @@ def _attempts(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig) -
             cell.restore(snapshot)
             _disturb(cell, rng, config)
         attempt = _run_expert(cell, rng, config)
+        if attempt is None and previous is None:
+            return  # a start that the expert does not master
         if attempt is None:
             continue
         previous = previous or attempt
