@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import mujoco
 import numpy as np
@@ -82,10 +82,9 @@ def gripper_meshes() -> dict[str, trimesh.Trimesh]:
     import trimesh  # takes long, and the simulation itself does without
 
     folder = _model_folder() / "assets"
-    return {
-        body: trimesh.util.concatenate([trimesh.load_mesh(f) for f in sorted(folder.glob(f"{body}-*.stl"))])
-        for body in ("link7", *GRIPPER_BODIES)
-    }
+    bodies = ("link7", *GRIPPER_BODIES)
+    parts = {body: [trimesh.load_mesh(file) for file in sorted(folder.glob(f"{body}-*.stl"))] for body in bodies}
+    return {body: cast("trimesh.Trimesh", trimesh.util.concatenate(meshes)) for body, meshes in parts.items()}
 
 
 def finger_poses(width: float) -> dict[str, Float[Array, "4 4"]]:

@@ -1,5 +1,6 @@
 """Fetches the Panda's model and makes it light. Runs once; `robo4d.sim.panda` uses the result."""
 
+import io
 import logging
 import subprocess
 import sys
@@ -7,11 +8,13 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from pathlib import Path
+from typing import cast
 
 import fast_simplification
 import mujoco
 import numpy as np
 import trimesh
+from trimesh.exchange.stl import export_stl
 
 WHEEL = "genesis-world==1.4.5"
 WHEEL_SHA256 = "7ce8fcc8b0af9a87907e550b5f373b27af3f6ca622e843ce12dc51e8a93a03fd"
@@ -71,7 +74,7 @@ def _decimate(wheel: Path, folder: Path) -> None:
         for geom in [g for g in body.geoms if g.classname.name == "visual"]:
             file = spec.mesh(geom.meshname).file
             merged[body.name, geom.material].append(
-                _decimated(trimesh.load_mesh(trimesh.util.wrap_as_stream(files[file]), "obj"))
+                _decimated(trimesh.load_mesh(io.BytesIO(files[file]), file_type="obj"))
             )
             spec.delete(geom)
     used = {geom.meshname for geom in spec.geoms}
@@ -82,7 +85,7 @@ def _decimate(wheel: Path, folder: Path) -> None:
             (folder / "assets" / mesh.file).write_bytes(files[mesh.file])
     for (body, material), parts in merged.items():
         name = f"{body}-{material}"
-        stl = trimesh.util.concatenate(parts).export(file_type="stl")
+        stl = export_stl(cast("trimesh.Trimesh", trimesh.util.concatenate(parts)))
         (folder / "assets" / f"{name}.stl").write_bytes(stl)
         spec.assets[f"{name}.stl"] = stl
         spec.add_mesh(name=name, file=f"{name}.stl")
@@ -95,7 +98,8 @@ def _decimated(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     target = max(_MIN_FACES, round(len(mesh.faces) * _KEPT_FACES))
     if len(mesh.faces) <= target:
         return mesh
-    points, faces = fast_simplification.simplify(
-        np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32), 1 - target / len(mesh.faces)
+    simplified = fast_simplification.simplify(
+        np.asarray(mesh.vertices, float), np.asarray(mesh.faces), 1 - target / len(mesh.faces)
     )
+    points, faces = simplified[:2]
     return trimesh.Trimesh(points, faces, process=False)

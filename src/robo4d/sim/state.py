@@ -8,7 +8,7 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 
-ARMS = ("left", "right")
+ARMS: tuple[str, ...] = ("left", "right")
 """The left arm stands at +y, seen from the robots."""
 CONTROL_PERIOD_S = 0.02
 """One call of `Cell.step`: 50 Hz."""
@@ -23,7 +23,7 @@ class ArmCommand:
     T_world_tcp: Float[Array, "4 4"]
     """Pose of the tool centre point, which the arm moves to smoothly and holds."""
     gripper_width: float
-    """Opening between the fingertips [m], 0 (closed) to 0.08 (open). At an object, the fingers stop: force is limited."""
+    """Opening between the fingertips [m], 0 (closed) to 0.08 (open). At an object the fingers stop, with limited force."""
 
     def __post_init__(self) -> None:
         """Refuse what must never reach a robot."""

@@ -51,8 +51,15 @@ class Grasps:
 class Job(Protocol):
     """What is particular about moving one object."""
 
-    arm: str
-    object: str
+    @property
+    def arm(self) -> str:
+        """Which one does it."""
+        ...
+
+    @property
+    def object(self) -> str:
+        """What is moved."""
+        ...
 
     def grasps(self, state: CellState) -> Grasps:
         """All ways to hold the object."""
@@ -98,7 +105,7 @@ def awkwardness(Ts_world_tcp: Float[Array, "n 4 4"], Ts_world_best: Float[Array,
 
 _FINGERTIPS = np.array([[x, y, 0.009] for x in (-0.01, 0.01) for y in (-0.06, 0.06)])
 """Outer corners of the open fingers, TCP frame [m]."""
-_TABLE_CLEARANCE = 0.003
+_TABLE_CLEARANCE = 0.002
 """[m]."""
 
 
@@ -147,13 +154,10 @@ class PickAndPlace:
         distance, angle, width = self._nearest_grasp(state)
         squeeze = arm.gripper_width - width
         held = abs(squeeze) < _WIDTH_TOLERANCE and distance < _HELD_WITHIN
-        match self._phase:
-            case "carry" if held and moving:
-                return "carry"
-            case "reach" if moving:
-                return "reach"
-            case "close" if distance < _HELD_WITHIN and elapsed < (_HOLD_S if held else _CLOSING_S):
-                return "close"
+        closing = distance < _HELD_WITHIN and elapsed < (_HOLD_S if held else _CLOSING_S)
+        goes_on = {"reach": moving, "carry": held and moving, "close": closing}
+        if goes_on.get(self._phase, False):
+            return self._phase
         if self._job.placed(state):
             opened = squeeze > _RELEASED or arm.gripper_width > MAX_WIDTH - 0.003
             return "leave" if opened or distance > _HELD_WITHIN else "release"
@@ -181,19 +185,16 @@ class PickAndPlace:
         """The way of the tool in the present phase."""
         arm = state.arms[self._job.arm]
         T_world_tcp = _start(arm)
-        match self._phase:
-            case "reach":
-                return [T_world_tcp, *self._way_to_grasp(state, T_world_tcp)]
-            case "carry":
-                T_object_tcp = se3.inverse(state.T_world_body[self._job.object]) @ arm.T_world_tcp
-                goals = self._job.goals(state)
-                costs = self._job.cost(
-                    state, np.repeat(arm.T_world_tcp[None], len(goals), axis=0), goals @ T_object_tcp
-                )
-                route = self._job.route(state, goals[np.argmin(costs)])
-                return [T_world_tcp, *(T_world_object @ T_object_tcp for T_world_object in route)]
-            case "leave":
-                return [T_world_tcp, *self._back_off(state, T_world_tcp), self._T_world_home]
+        if self._phase == "reach":
+            return [T_world_tcp, *self._way_to_grasp(state, T_world_tcp)]
+        if self._phase == "carry":
+            T_object_tcp = se3.inverse(state.T_world_body[self._job.object]) @ arm.T_world_tcp
+            goals = self._job.goals(state)
+            costs = self._job.cost(state, np.repeat(arm.T_world_tcp[None], len(goals), axis=0), goals @ T_object_tcp)
+            route = self._job.route(state, goals[np.argmin(costs)])
+            return [T_world_tcp, *(T_world_object @ T_object_tcp for T_world_object in route)]
+        if self._phase == "leave":
+            return [T_world_tcp, *self._back_off(state, T_world_tcp), self._T_world_home]
         return [T_world_tcp, T_world_tcp]
 
     def _way_to_grasp(self, state: CellState, T_world_tcp: Float[Array, "4 4"]) -> list[Float[Array, "4 4"]]:

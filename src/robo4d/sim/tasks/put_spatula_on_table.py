@@ -76,7 +76,7 @@ class _LayDown:
     def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """Flat beside the crock, either face up, whichever way it points."""
         crock = state.T_world_body["crock"][:3, 3]
-        place = se3.translation(min(crock[0] - 0.10, 0.48), crock[1] - 0.20, _HANDLE[0] + 0.002)
+        place = se3.translation(min(crock[0] - 0.06, 0.56), crock[1] - 0.20, _HANDLE[0] + 0.002)
         lying = [se3.exp(np.array([0, 0, 0, 0, sign * np.pi / 2, 0])) for sign in (-1, 1)]
         return np.stack([place @ turned_about_z(yaw) @ face for yaw in np.deg2rad(range(0, 360, 15)) for face in lying])
 
@@ -97,9 +97,10 @@ class _LayDown:
     def cost(
         self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
     ) -> Float[Array, " n"]:
-        """Best is to reach out, a little down to the handle, and from above to the table, where there is more room."""
+        """Best is to reach out, a little down to the handle, and from above to the table; never back to the robot."""
         pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(25)))
-        return 3 * pick + awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
+        place = awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
+        return np.where(pick < np.deg2rad(60) ** 2, pick + place, 10 * pick)
 
 
 def _grasps() -> Grasps:
@@ -110,7 +111,7 @@ def _grasps() -> Grasps:
                 y = np.array([-np.sin(side * np.pi / 2), np.cos(side * np.pi / 2), 0]).round()
                 ahead = np.array([np.cos(side * np.pi / 2), np.sin(side * np.pi / 2), 0]).round()
                 z = np.cos(pitch) * ahead - np.sin(pitch) * np.array([0, 0, 1])
-                p = np.array([0, 0, height]) - 0.004 * z  # so that the fingertips clear the table when it lies there
+                p = np.array([0, 0, height]) - 0.008 * z  # so that the fingertips clear the table when it lies there
                 poses.append(se3.pose(np.stack([np.cross(y, z), y, z], axis=1), p))
                 widths.append(2 * float(np.abs(y[:2]) @ _HANDLE[:2]))
     return Grasps(Ts_object_tcp=np.stack(poses), widths=np.array(widths))

@@ -66,11 +66,20 @@ class Expert(Protocol):
 class Task(Protocol):
     """One file of `robo4d.sim.tasks`."""
 
-    name: str
-    objects: tuple[str, ...]
-    """Bodies that are manipulated."""
-    furniture: tuple[str, ...]
-    """Bodies that stand still."""
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Bodies that are manipulated."""
+        ...
+
+    @property
+    def furniture(self) -> tuple[str, ...]:
+        """Bodies that stand still."""
+        ...
 
     def build(self, spec: mujoco.MjSpec) -> None:
         """Add furniture and objects to the room."""
@@ -91,7 +100,7 @@ class Task(Protocol):
 
 def planar(rng: np.random.Generator, half_width: float) -> Float[Array, "4 4"]:
     """A random horizontal displacement [m]."""
-    return se3.translation(*rng.uniform(-half_width, half_width, 2), 0)
+    return se3.pose(np.eye(3), np.append(rng.uniform(-half_width, half_width, 2), 0.0))
 
 
 def turned_about_z(yaw: float) -> Float[Array, "4 4"]:
