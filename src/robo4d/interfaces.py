@@ -1,7 +1,7 @@
 """What the parts promise each other. Each has an embedded default that needs no GPU, and the part that a lab uses."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
@@ -30,6 +30,7 @@ class VideoGenerator(Protocol):
         ...
 
 
+@runtime_checkable
 class PoseTracker(Protocol):
     """Follows one object of known shape through the images of one or more cameras that stand still.
 
