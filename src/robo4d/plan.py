@@ -104,7 +104,7 @@ class Keyframes:
     @classmethod
     def example(cls) -> "Keyframes":
         """Two poses, 2 cm apart."""
-        Ts = se3.pose(np.eye(3), np.array([[0.4, 0.2, 0.3], [0.4, 0.2, 0.32]]))
+        Ts = np.stack([se3.translation(0.4, 0.2, 0.3), se3.translation(0.4, 0.2, 0.32)])
         return cls(times_s=np.array([0.0, 0.5]), Ts_world_raw=Ts, Ts_world_tcp=Ts, outlier=np.zeros(2, bool))
 
 
@@ -140,7 +140,7 @@ class ArmPlan:
     def example(cls) -> "ArmPlan":
         """A motion 2 cm up within 1 s that starts and ends at rest, as two samples; the joints are not its own."""
         return cls(
-            Ts_world_tcp=se3.pose(np.eye(3), np.array([[0.4, 0.2, 0.3], [0.4, 0.2, 0.32]])),
+            Ts_world_tcp=np.stack([se3.translation(0.4, 0.2, 0.3), se3.translation(0.4, 0.2, 0.32)]),
             velocities=np.zeros((2, 6)),
             accelerations=np.zeros((2, 6)),
             joints=np.tile([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785], (2, 1)),

@@ -42,7 +42,7 @@ class GripperTrack:
     @classmethod
     def example(cls) -> "GripperTrack":
         """Five frames, half a second apart: 4 cm down, the fingers close in the third, then back up."""
-        downwards = np.diag([1.0, -1.0, -1.0])
+        downwards = np.stack([np.diag([1.0, -1.0, -1.0])] * 5)
         heights = np.array([0.30, 0.28, 0.26, 0.28, 0.30])
         positions = np.stack([np.full(5, 0.45), np.full(5, 0.2), heights], axis=-1)
         is_open = np.array([True, True, False, False, False])

@@ -80,7 +80,8 @@ class ArmPath:
             tcp_derivatives=np.stack([first, second, np.gradient(second, times, axis=0)]),
             joint_derivatives=np.stack([joint_path(times, order) for order in (1, 2, 3)]),
         )
-        verdict = _unreachable(arm, times[::2], solved, errors) or _singular(arm, times[::2], jacobians)
+        refusals = _unreachable(arm, times[::2], solved, errors), _singular(arm, times[::2], jacobians)
+        verdict = min((v for v in refusals if v), key=lambda v: v.time_s or 0.0, default=None)
         if verdict is None:
             Ts_between = np.stack([kinematics.forward(q) for q in result.joints[1::2]])
             errors = np.linalg.norm(se3.log(se3.inverse(Ts_between) @ Ts_world_tcp[1::2]), axis=-1)

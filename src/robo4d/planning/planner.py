@@ -29,6 +29,11 @@ from robo4d.planning.smoothing import SmoothingConfig, anchored, smoothed
 from robo4d.planning.timing import clock, duration_s, rate_limits
 from robo4d.track import GripperTrack
 
+_COLLISION_FIXES = {
+    Code.SELF_COLLISION: "start from a posture in which the arm is folded less",
+    Code.ARM_COLLISION: "check the poses of the arms' bases in the configuration",
+    Code.SCENE_COLLISION: "correct this box in the configuration if it stands elsewhere",
+}
 STAGES = ("smoothing", "kinematics", "collisions", "timing", "limits")
 """What planning consists of, in this order; the first includes the checks of states and tracks, the second paths."""
 _RESIDUAL_SCALE_M = 0.02
@@ -228,8 +233,7 @@ class Planner:
         return Verdict(
             code=contact.code,
             reason=f"at {times_s[contact.sample]:.2f} s of the video, {a} comes within "
-            f"{1e3 * contact.distance_m:.0f} mm of {b}: generate again, or correct the place of {b} in the "
-            "configuration if it is not there",
+            f"{1e3 * contact.distance_m:.0f} mm of {b}: generate again, or {_COLLISION_FIXES[contact.code]}",
             arm=a.split("/")[0],
             time_s=float(times_s[contact.sample]),
             value=contact.distance_m,

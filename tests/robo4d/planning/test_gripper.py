@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from robo4d.geometry import se3
+from robo4d.planning.gripper import slowest_moment_s, transitions
+from robo4d.planning.path import PosePath
+
+
+@pytest.mark.parametrize(
+    ("states", "frames"),
+    [
+        ("ooccc", [2]),
+        ("ooccoo", [2, 4]),
+        ("ooooo", []),
+        ("oocoo", []),  # one frame is a flicker
+        ("ooooc", []),  # the end does not show whether it stays
+        ("ccoocc", [2, 4]),
+        ("cocooo", [3]),
+        ("o", []),
+    ],
+)
+def test_a_change_counts_when_it_lasts_two_frames(states, frames):
+    assert transitions(np.array([state == "o" for state in states]), 2) == frames
+
+
+def test_the_fingers_act_where_the_hand_is_slowest():
+    heights = np.array([0.3, 0.2, 0.16, 0.16, 0.25])
+    path = PosePath(np.arange(5.0), np.stack([se3.translation(0, 0, height) for height in heights]))
+    moment = slowest_moment_s(path, 1.0, 3.0)
+    assert 2.0 <= moment <= 2.9
+    assert path.speeds(np.array([moment]))[0] < 0.02
