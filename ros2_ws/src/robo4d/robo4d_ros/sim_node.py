@@ -150,8 +150,8 @@ class SimNode(Node):
     def _take_target(self, arm: str, message: PoseStamped) -> None:
         """Move to a pose, unless it is doubtful who commands or where to: then the arm holds its last target."""
         frames = {conversions.WORLD: np.eye(4), base_frame(arm): T_WORLD_BASE[arm]}
-        publishers = self.count_publishers(f"{arm}/target_pose")
         try:
+            publishers = self.count_publishers(f"{arm}/target_pose")
             if publishers > 1:
                 raise ValueError(f"{publishers} publishers command the arm, which follows none of them")
             if message.header.frame_id not in frames:
