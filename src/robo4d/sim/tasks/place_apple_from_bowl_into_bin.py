@@ -174,22 +174,23 @@ _BLOCKED = 10.0
 
 
 def _is_blocked(state: CellState, Ts_world_tcp: Float[Array, "n 4 4"]) -> Bool[Array, " n"]:
-    """Whether an open finger would stand in the shelf or in the bin."""
-    to_finger = 0.065 * Ts_world_tcp[:, :3, 1]
-    fingers = Ts_world_tcp[:, :3, 3] + np.stack([-to_finger, to_finger])
+    """Whether an open finger or an end of the hand would be in the shelf or in the bin."""
+    points = np.moveaxis(Ts_world_tcp[:, :3, :3] @ _OPEN_GRIPPER.T, -1, 0) + Ts_world_tcp[:, :3, 3]
     blocked = np.zeros(len(Ts_world_tcp), bool)
     for name, half_x, half_y, height in (
         ("shelf", _SHELF_DEPTH, _SHELF_WIDTH, _TOP),
         ("bin", _BIN_WIDTH, _BIN_WIDTH, _BIN_HEIGHT),
     ):
-        x, y, z = np.moveaxis(se3.apply(se3.inverse(state.T_world_body[name]), fingers), -1, 0)
-        inside = (np.abs(x) < half_x + _CLEAR_FINGER) & (np.abs(y) < half_y + _CLEAR_FINGER) & (z < height)
+        x, y, z = np.moveaxis(se3.apply(se3.inverse(state.T_world_body[name]), points), -1, 0)
+        inside = (np.abs(x) < half_x + _MARGIN) & (np.abs(y) < half_y + _MARGIN) & (z < height)
         blocked |= inside.any(axis=0)
     return blocked
 
 
-_CLEAR_FINGER = 0.02
-"""Half width of a finger, the thickness of a wall, and a margin [m]."""
+_OPEN_GRIPPER = np.array([[0, y, z] for y, z in ((-0.065, 0), (0.065, 0), (-0.105, -0.045), (0.105, -0.045))])
+"""Fingers and ends of the hand, TCP frame [m]."""
+_MARGIN = 0.02
+"""Half width of a finger, and the thickness of a wall [m]."""
 
 
 def _apple_in(state: CellState, furniture: str) -> Float[Array, "3"]:
