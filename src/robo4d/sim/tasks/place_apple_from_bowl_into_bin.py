@@ -77,7 +77,7 @@ class PlaceAppleFromBowlIntoBin:
     def success(self, state: CellState) -> bool:
         """The apple lies on the floor of the bin, and no gripper is near."""
         height = _apple_in(state, "bin")[2] - 2 * _WALL - RADIUS
-        return _in_bin(state) and abs(height) < 0.005 and gripper_is_away(state, "apple")
+        return _in_bin(state) and bool(abs(height) < 0.005) and gripper_is_away(state, "apple")
 
     def expert(self) -> Expert:
         """A fresh expert."""
