@@ -13,7 +13,7 @@ from robo4d.sim import scene, tasks
 from robo4d.sim.arm import POSTURES, TcpTracker, TrackerState
 from robo4d.sim.panda import GRIPPER_BODIES
 from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, MAX_WIDTH, ArmCommand, ArmState, CellState
-from robo4d.sim.tasks.task import SPREADS, Distribution
+from robo4d.sim.tasks.task import SPREADS
 
 _GRIPPER_SPEED = 0.1
 """Speed of the opening [m/s], as Franka's hand moves by default."""
@@ -35,7 +35,7 @@ class Snapshot:
     trackers: dict[str, TrackerState]
     widths: dict[str, float]
     """Commanded gripper openings [m]."""
-    looks: dict[str, Float[Array, "n k"]]
+    looks: dict[str, Float[Array, "_ _"]]
     """The model's fields in `LOOKS`."""
 
 
@@ -60,7 +60,7 @@ class Cell:
         self._substeps = round(CONTROL_PERIOD_S / self.model.opt.timestep)
         self.reset(seed=0)
 
-    def reset(self, *, seed: int, distribution: Distribution = "standard") -> CellState:
+    def reset(self, *, seed: int, distribution: str = "standard") -> CellState:
         """Begin an episode: the same for the same seed and distribution.
 
         Raises:
@@ -156,10 +156,10 @@ class Cell:
                 break
         self._widths[side] = MAX_WIDTH
 
-    def _looks(self) -> dict[str, Float[Array, "n k"]]:
+    def _looks(self) -> dict[str, Float[Array, "_ _"]]:
         return {name: getattr(self.model, name).astype(float) for name in LOOKS}
 
-    def _set_looks(self, looks: dict[str, Float[Array, "n k"]]) -> None:
+    def _set_looks(self, looks: dict[str, Float[Array, "_ _"]]) -> None:
         for name, values in looks.items():
             getattr(self.model, name)[:] = values
 
@@ -218,8 +218,8 @@ class _ArmIndex:
 
 
 def _varied(
-    looks: dict[str, Float[Array, "n k"]], painted: Bool[Array, " m"], rng: np.random.Generator, amount: float
-) -> dict[str, Float[Array, "n k"]]:
+    looks: dict[str, Float[Array, "_ _"]], painted: Bool[Array, " m"], rng: np.random.Generator, amount: float
+) -> dict[str, Float[Array, "_ _"]]:
     """Other colours of all that is painted, which the arms are not, and other light: changed by a relative amount."""
     rgba, direction, diffuse = (looks[name].copy() for name in LOOKS)
     tint = rng.uniform(1 - amount, 1 + amount, (len(rgba), 3))

@@ -23,7 +23,7 @@ class ArmCommand:
     T_world_tcp: Float[Array, "4 4"]
     """Pose of the tool centre point, which the arm moves to smoothly and holds."""
     gripper_width: float
-    """Opening between the fingertips [m], 0 (closed) to 0.08 (open). At an object the fingers stop, with limited force."""
+    """Opening between the fingertips [m], 0 (closed) to 0.08 (open); at an object they stop, with limited force."""
 
     def __post_init__(self) -> None:
         """Refuse what must never reach a robot."""

@@ -30,7 +30,7 @@ class Spread:
     """Relative change of colours and light."""
 
 
-SPREADS: dict[Distribution, Spread] = {
+SPREADS: dict[str, Spread] = {
     "standard": Spread(object_xy=(0.02, 0.07), object_yaw=np.deg2rad(15), furniture_xy=0.03, home=0.0, looks=0.0),
     "wide": Spread(object_xy=(0.03, 0.08), object_yaw=np.deg2rad(30), furniture_xy=0.08, home=0.10, looks=0.25),
 }
@@ -105,7 +105,7 @@ def planar(rng: np.random.Generator, half_width: float) -> Float[Array, "4 4"]:
 
 def turned_about_z(yaw: float) -> Float[Array, "4 4"]:
     """A rotation about the vertical [rad]."""
-    return se3.exp(np.array([0, 0, 0, 0, 0, yaw]))
+    return se3.exp(np.array([0, 0, 0, 0, 0, yaw], dtype=float))
 
 
 def gripper_is_away(state: CellState, body: str, distance: float = 0.08) -> bool:
