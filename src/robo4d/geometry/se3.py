@@ -14,7 +14,7 @@ _SMALL_ANGLE = 1e-6
 """Below this angle [rad] the series of the left Jacobian replaces the closed form, whose quotients lose digits."""
 
 
-def pose(R_a_b: Float[Array, "*b 3 3"], p_a_b: Float[Array, "*b 3"]) -> Float[Array, "*b 4 4"]:
+def pose(R_a_b: Float[Array, "*#b 3 3"], p_a_b: Float[Array, "*#b 3"]) -> Float[Array, "*b 4 4"]:
     """T_a_b from the rotation and the position of b's origin in a [m]."""
     T_a_b = np.zeros((*np.broadcast_shapes(R_a_b.shape[:-2], p_a_b.shape[:-1]), 4, 4))
     T_a_b[..., :3, :3] = R_a_b
