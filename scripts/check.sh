@@ -22,7 +22,7 @@ check types pyright
 check imports lint-imports
 check spelling typos
 check yaml yamllint --strict "${workflows[@]}"
-check shell shellcheck "${shell_scripts[@]}"
+check shell shellcheck --external-sources "${shell_scripts[@]}"
 check dockerfile hadolint docker/Dockerfile
 check compose check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 check devcontainer python -c 'import json, sys; json.load(open(".devcontainer/devcontainer.json"))'

@@ -26,18 +26,18 @@ elif [[ $("$PYTHON" -c 'import sys; print(sys.prefix)') == /usr ]]; then # Debia
     "$PYTHON" -c 'import os, sysconfig; sys = sysconfig.get_path("include"); os.stat(sys + "/Python.h")' 2>/dev/null || missing+=(python3-dev)
 fi
 if ((${#missing[@]})); then
-    install="apt-get install -y --no-install-recommends ${missing[*]}"
+    install=(apt-get install -y --no-install-recommends "${missing[@]}")
     if ! command -v apt-get >/dev/null; then
         die "these are missing, install them with your system's package manager (names as in Debian): ${missing[*]}"
     elif [[ $EUID == 0 ]]; then
         say "installing ${missing[*]}"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${install[@]}" -qq >/dev/null
     elif sudo -n true 2>/dev/null; then
         say "installing ${missing[*]}"
-        sudo -n apt-get update -qq && sudo -n env DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
+        sudo -n apt-get update -qq && sudo -n env DEBIAN_FRONTEND=noninteractive "${install[@]}" -qq >/dev/null
     else
         die "some system packages are missing; paste this line and start again:
-    sudo apt-get update && sudo $install"
+    sudo apt-get update && sudo ${install[*]}"
     fi
 fi
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
