@@ -135,8 +135,11 @@ def write_group(folder: Path, attributes: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
     partial = folder / ".zarr.json.partial"
-    partial.write_text(text)
-    partial.replace(folder / "zarr.json")
+    try:
+        partial.write_text(text)
+        partial.replace(folder / "zarr.json")
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_attributes(folder: Path) -> dict[str, Any]:
