@@ -4,6 +4,7 @@ import functools
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -34,8 +35,8 @@ JOINT_NAMES = {arm: [f"{arm}_joint{i}" for i in range(1, 8)] for arm in ARMS}
 PATIENT = {  # the machine may be busy with other tests
     "robot": '""',
     "executor.period_s": TICK_S,
-    "executor.watchdog.state_timeout_s": 1.0,
-    "executor.watchdog.heartbeat_timeout_s": 1.0,
+    "executor.watchdog.state_timeout_s": 2.0,
+    "executor.watchdog.heartbeat_timeout_s": 2.0,
     "executor.watchdog.late_tick_s": 5.0,
     "executor.teleop.deadline_s": 1.0,
     "executor.gripper_timeout_s": 2.0,
@@ -59,7 +60,7 @@ class ArmStandIn:
         self._home, self._joints = home, joints
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._told = Condition()
+        self._heard = Condition()
         self._tellings = 0
         self._never = Future(executor=self._executor)
         self.trajectories: list[tuple[str, FollowJointTrajectory.Goal]] = []
@@ -112,7 +113,11 @@ class ArmStandIn:
     def wait_until_told(self) -> None:
         """Until the present state has been published several times."""
         enough = self._tellings + 4
-        self._told.wait(lambda: self._tellings >= enough, "the arms to tell their state")
+        self.wait(lambda: self._tellings >= enough, "the arms to tell their state")
+
+    def wait(self, predicate: Callable[[], bool], what: str) -> None:
+        """Until something holds, looked at whenever an arm gets a target or tells its state."""
+        self._heard.wait(predicate, what)
 
     def close(self) -> None:
         """Leave the graph."""
@@ -134,6 +139,7 @@ class ArmStandIn:
         self.targets[arm].append((time.monotonic(), T_world_tcp))
         if not self.reflex:
             self.poses[arm] = T_world_tcp
+        self._heard.change(lambda: None)
 
     def _tell(self) -> None:
         if self.heart_beats:
@@ -153,10 +159,8 @@ class ArmStandIn:
                     )
                 )
             fault.publish(String(data=self.fault))
-        self._told.change(self._count)
-
-    def _count(self) -> None:
         self._tellings += 1
+        self._heard.change(lambda: None)
 
     async def _move(self, arm, handle):
         kind = "open" if isinstance(handle.request, Move.Goal) else "grasp"

@@ -30,10 +30,9 @@ class ArmListener:
     def __init__(self, node: Node, arm: str, frames: Frames) -> None:
         """Listen from now on."""
         self._arm, self._frames, self._logger = arm, frames, node.get_logger()
-        self._pose: PoseStamped | None = None
-        self._arrival_ns = 0
+        self._pose: tuple[int, int, Float[Array, "4 4"]] | None = None
         self._joints: Float[Array, "7"] | None = None
-        self._wrench: WrenchStamped | None = None
+        self._wrench: Float[Array, "6"] | None = None
         self._fault = ""
         self.width: float | None = None
         """Distance between the fingers [m], where joint_states tells it."""
@@ -43,30 +42,28 @@ class ArmListener:
         node.create_subscription(String, f"{arm}/fault", self._take_fault, LATCHED)
 
     def reading(self, controller_fault: str = "") -> ArmReading | None:
-        """The newest of everything; None before the first pose, or where its frame is not known."""
+        """The newest of everything; None before the first pose whose frame is known."""
         if self._pose is None:
             return None
-        try:
-            T_world_frame = self._frames.lookup(WORLD, self._pose.header.frame_id)
-            wrench = None if self._wrench is None else self._in_world(self._wrench)
-        except FrameError as error:
-            self._logger.warning(f"{self._arm} arm: {error}", throttle_duration_sec=2.0)
-            return None
-        try:
-            T_world_tcp = T_world_frame @ matrix_from_pose(self._pose.pose)
-        except ValueError:
-            T_world_tcp = np.full((4, 4), np.nan)
+        stamp_ns, arrival_ns, T_world_tcp = self._pose
         return ArmReading(
-            stamp_ns=ns_from_time(self._pose.header.stamp),
-            arrival_ns=self._arrival_ns,
+            stamp_ns=stamp_ns,
+            arrival_ns=arrival_ns,
             T_world_tcp=T_world_tcp,
             joints=self._joints,
-            wrench=wrench,
+            wrench=self._wrench,
             fault=self._fault or controller_fault,
         )
 
     def _take_pose(self, message: PoseStamped) -> None:
-        self._pose, self._arrival_ns = message, time.monotonic_ns()
+        T_world_frame = self._T_world(message.header.frame_id)
+        if T_world_frame is None:
+            return
+        try:
+            T_world_tcp = T_world_frame @ matrix_from_pose(message.pose)
+        except ValueError:
+            T_world_tcp = np.full((4, 4), np.nan)
+        self._pose = ns_from_time(message.header.stamp), time.monotonic_ns(), T_world_tcp
 
     def _take_joints(self, message: JointState) -> None:
         positions = np.array(message.position, float)
@@ -78,15 +75,21 @@ class ArmListener:
             self.width = float(positions[_ARM_JOINTS:].sum())
 
     def _take_wrench(self, message: WrenchStamped) -> None:
-        self._wrench = message
+        T_world_frame = self._T_world(message.header.frame_id)
+        if T_world_frame is not None:
+            force, torque = (_xyz(v) for v in (message.wrench.force, message.wrench.torque))
+            self._wrench = np.concatenate([T_world_frame[:3, :3] @ force, T_world_frame[:3, :3] @ torque])
 
     def _take_fault(self, message: String) -> None:
         self._fault = message.data
 
-    def _in_world(self, message: WrenchStamped) -> Float[Array, "6"]:
-        R_world_frame = self._frames.lookup(WORLD, message.header.frame_id)[:3, :3]
-        force, torque = (_xyz(v) for v in (message.wrench.force, message.wrench.torque))
-        return np.concatenate([R_world_frame @ force, R_world_frame @ torque])
+    def _T_world(self, frame: str) -> Float[Array, "4 4"] | None:
+        """The pose of a frame; None where it is not known, which is told: the state then counts as missing or late."""
+        try:
+            return self._frames.lookup(WORLD, frame)
+        except FrameError as error:
+            self._logger.warning(f"{self._arm} arm: {error}", throttle_duration_sec=2.0)
+            return None
 
 
 def _xyz(vector: Vector3) -> Float[Array, "3"]:
