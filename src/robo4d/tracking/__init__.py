@@ -1,0 +1,28 @@
+"""Following the grippers through a predicted video, on a CPU. Read `readout.py` first."""
+
+from robo4d.tracking.evidence import Evidence, Reason
+from robo4d.tracking.follow import GripperPrior, Limits
+from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
+from robo4d.tracking.gripper import GripperModel, Mesh, Part
+from robo4d.tracking.opening import PAPER_THRESHOLDS_M, OpenRule
+from robo4d.tracking.readout import Readout, ReadoutConfig, embedded_tracker, track_video
+from robo4d.tracking.rendering import GripperRenderer
+
+__all__ = [
+    "PAPER_THRESHOLDS_M",
+    "Evidence",
+    "GeometricTracker",
+    "GeometricTrackerConfig",
+    "GripperModel",
+    "GripperPrior",
+    "GripperRenderer",
+    "Limits",
+    "Mesh",
+    "OpenRule",
+    "Part",
+    "Readout",
+    "ReadoutConfig",
+    "Reason",
+    "embedded_tracker",
+    "track_video",
+]

@@ -1,0 +1,149 @@
+"""How far images bear out a gripper's pose: render the CAD there, and compare. For every tracker alike.
+
+Fit errors of registration and logits of pose networks do not tell right poses from wrong ones; a rendering does
+(0.98 area under the ROC curve, against 0.65 of ICP's inlier share). Every pixel of the rendered gripper is a test:
+the image shows a surface there (agreement), something behind it, where the gripper should have blocked the view
+(violation), or something before it, which may hide the gripper (occlusion).
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from numpy import ndarray as Array
+
+from robo4d.tracking.gripper import Part
+from robo4d.tracking.rendering import Rendering
+
+STILL_WEIGHT = 0.3
+"""What agreement with the background counts: a pose sunk into table or shelf agrees with them. Not zero, for a finger
+that touches the table is as near to it as that."""
+UNSEEN_WEIGHT = 0.5
+"""How much a hidden or unmeasured pixel counts against a pose, where a violated one counts 1."""
+_LEAST_IN_IMAGE = 0.05
+"""Share of the gripper's front in the image that is reckoned with, at least."""
+_ENOUGH_PIXELS = 30
+"""Agreeing pixels from which on their number no longer limits the confidence."""
+
+
+class Reason(str, enum.Enum):
+    """Why a pose is not trusted."""
+
+    TRUSTED = "trusted"
+    OUT_OF_VIEW = "most of the gripper is outside the image"
+    OCCLUDED = "something hides the gripper"
+    NO_DEPTH = "the image has no depth where the gripper should be"
+    LOST = "the image does not show the gripper where it should be"
+    JUMP = "the gripper moved farther than it can between two frames"
+    PRIOR_MISMATCH = "the observation contradicts the pose from the robot's state"
+    OTHER_ARM = "this is the gripper of the other arm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The comparison of a pose with images, in pixels."""
+
+    agreeing: float
+    """Rendered pixels where the image has the same depth."""
+    still: float
+    """Those of them that show the background."""
+    violated: float
+    """Where the image has something behind."""
+    hidden: float
+    """Where the image has something before."""
+    unmeasured: float
+    """Where the image has no depth."""
+    outside: float
+    """Pixels that the gripper would have outside the image, if it is partly inside."""
+    masked: float = 0.0
+    """Pixels of the mask of hand and fingers, where there is a mask; 0 without one."""
+    masked_rendered: float = 0.0
+    """Rendered pixels of hand and fingers, where there is a mask."""
+    masked_both: float = 0.0
+    """Their intersection."""
+    masked_agreeing: float = 0.0
+    """Pixels of the intersection that agree in depth."""
+
+    @classmethod
+    def example(cls) -> "Evidence":
+        """A gripper in full view, a tenth of it hidden."""
+        return cls(agreeing=450, still=0, violated=0, hidden=50, unmeasured=0, outside=0)
+
+    @property
+    def confidence(self) -> float:
+        """Trust in the pose, 0 to 1.
+
+        With a mask: F1 score of the depth (precision over rendered pixels, recall over the mask) times intersection
+        over union of the silhouettes. Without one: agreement minus violation, relative to all that was tested.
+        """
+        if self.masked > 0:
+            total = self.masked + self.masked_rendered
+            return 2 * self.masked_agreeing / total * self.masked_both / (total - self.masked_both)
+        support = self.agreeing - (1 - STILL_WEIGHT) * self.still
+        unseen = self.hidden + self.unmeasured + self.outside
+        tested = self.agreeing + self.violated + UNSEEN_WEIGHT * unseen
+        return max(support - self.violated, 0) / max(tested, 1) * min(1, support / _ENOUGH_PIXELS)
+
+    @property
+    def weakness(self) -> Reason:
+        """What speaks most against the pose."""
+        in_image = self.agreeing + self.violated + self.hidden + self.unmeasured
+        if self.outside >= in_image:
+            return Reason.OUT_OF_VIEW
+        if self.unmeasured > in_image / 2:
+            return Reason.NO_DEPTH
+        return Reason.OCCLUDED if self.hidden > 2 * (self.violated + self.still) else Reason.LOST
+
+
+def pooled(evidences: Sequence[Evidence]) -> Evidence:
+    """What several views say together: support and contradiction add up, unseen is what the best view misses."""
+    best = max(evidences, key=lambda evidence: evidence.agreeing)
+    unseen = {name: getattr(best, name) for name in ("hidden", "unmeasured", "outside")}
+    added = [field.name for field in fields(Evidence) if field.name not in unseen]
+    return Evidence(**{name: sum(getattr(evidence, name) for evidence in evidences) for name in added}, **unseen)
+
+
+def compare(
+    rendering: Rendering,
+    depth: Float32[Array, "h w"],
+    *,
+    tolerance_m: float,
+    in_image: float,
+    still: Bool[Array, "h w"] | None = None,
+    mask: Bool[Array, "h w"] | None = None,
+) -> Evidence:
+    """Test every pixel of the gripper rendered at a pose.
+
+    Args:
+        rendering: The gripper alone.
+        depth: The observed depth [m], 0 where there is none.
+        tolerance_m: Difference of depth up to which a pixel agrees; 15 mm separates best at 5 to 10 mm of noise.
+        in_image: Share of the gripper's front that is inside the image.
+        still: Pixels that show the background.
+        mask: Pixels of hand and fingers, without the wrist.
+    """
+    rendered = rendering.depth > 0
+    measured = rendered & (depth > 0)
+    behind = depth - rendering.depth
+    agreeing = measured & (np.abs(behind) < tolerance_m)
+    pixels = float(rendered.sum())
+    masked = dict[str, float]()
+    if mask is not None and mask.any():
+        gripper = rendered & (rendering.part != Part.WRIST)
+        masked = {
+            "masked": float(mask.sum()),
+            "masked_rendered": float(gripper.sum()),
+            "masked_both": float((gripper & mask).sum()),
+            "masked_agreeing": float((gripper & mask & agreeing).sum()),
+        }
+    return Evidence(
+        agreeing=float(agreeing.sum()),
+        still=0.0 if still is None else float((agreeing & still).sum()),
+        violated=float((measured & (behind >= tolerance_m)).sum()),
+        hidden=float((measured & (behind <= -tolerance_m)).sum()),
+        unmeasured=float((rendered & ~measured).sum()),
+        outside=pixels * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
+        **masked,
+    )

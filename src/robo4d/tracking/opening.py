@@ -1,0 +1,140 @@
+"""How far a gripper is open: two measurements, and the decision between open and closed.
+
+The paper (section 3.4) segments the fingers, lifts their pixels to 3D, and thresholds the distance of the two
+centroids, per task. Centroids lie on the visible outsides of the fingers, so they read 2 to 3 cm more than the
+distance between the pads, and a hidden finger gives no reading. The search finds the opening at which the points of
+all views fit the fingers' CAD best, in metres between the pads; one finger will do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray as Array
+from scipy.spatial import KDTree
+
+from robo4d.geometry import se3
+from robo4d.tracking.gripper import FINGERS, Part
+from robo4d.tracking.hypotheses import DepthView
+from robo4d.tracking.rendering import GripperRenderer
+
+PAPER_THRESHOLDS_M = {
+    "store_cereal_box_under_shelf": 0.10,
+    "put_spatula_on_table": 0.06,
+    "place_apple_from_bowl_into_bin": 0.12,
+}
+"""Distance of the fingers' centroids [m] below which the gripper counts as closed, by task (paper, section 3.4)."""
+
+_STEP_M = 0.005
+_FINGER_POINTS = 400
+_NEAR_M = 0.006
+"""Distance from a finger's surface [m] up to which a point may belong to it: noise and pose are good to 5 mm."""
+_MARGIN_M = 0.004
+"""Room beside the fingers [m] in which points are still looked at."""
+_PALM_M = 0.005
+"""Points nearer to the palm than this [m] are left out: they may be the palm's."""
+_FEWEST_POINTS = 5
+"""Points on the fingers below which they count as not seen."""
+_FEWEST_PIXELS = 3
+"""Pixels of a finger below which its centroid is not taken."""
+
+
+class OpeningMeter:
+    """Measures the opening of one gripper whose pose is known.
+
+    Args:
+        renderer: Renderer of the gripper.
+        tolerance_m: Difference of depth up to which a pixel agrees with the rendering [m].
+    """
+
+    def __init__(self, renderer: GripperRenderer, tolerance_m: float) -> None:
+        model = renderer.model
+        self._renderer, self._tolerance_m = renderer, tolerance_m
+        # Axes of the fingers: opening direction, approach direction, and across both.
+        along, approach = model.opening_axis, model.T_hand_tcp[:3, 2]
+        self._R_fingers_hand = np.stack([along, approach, np.cross(along, approach)])
+        corners = np.concatenate([model.left_finger.vertices, model.right_finger.vertices]) @ self._R_fingers_hand.T
+        self._low, self._high = corners.min(axis=0) - _MARGIN_M, corners.max(axis=0) + _MARGIN_M
+        self._low[0] -= model.max_opening_m / 2
+        self._high[0] += model.max_opening_m / 2
+        self._low[1] = max(float((model.hand.vertices @ approach).max()) + _PALM_M, self._low[1])
+        # The left finger alone, closed; the right one is its mirror image for this purpose.
+        left = renderer.surface(_FINGER_POINTS, model.max_opening_m, (Part.LEFT_FINGER,)).points
+        closed = (left - 0.5 * model.max_opening_m * along) @ self._R_fingers_hand.T
+        self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
+
+    def search(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> float:
+        """The opening [m], to 5 mm, that explains the points about the fingers best; NaN where fingers are not seen.
+
+        A point on a finger speaks for an opening; a point farther out than its fingers speaks against it, as there is
+        nothing beside a finger. What is held between the fingers says nothing.
+        """
+        points = np.concatenate([view.points(view.depth > 0) for view in views])
+        points = se3.apply(se3.inverse(T_world_hand), points) @ self._R_fingers_hand.T
+        points = points[((points > self._low) & (points < self._high)).all(axis=1)]
+        openings = np.arange(0, self._renderer.model.max_opening_m + _STEP_M / 2, _STEP_M)
+        sides = np.abs(points[:, 0]) - openings[:, None] / 2  # (openings, points), as if all were the left finger's
+        queries = np.stack(
+            [sides, np.broadcast_to(points[:, 1], sides.shape), np.broadcast_to(points[:, 2], sides.shape)], axis=-1
+        )
+        distances, _ = self._left.query(queries, distance_upper_bound=_NEAR_M)
+        on_finger = np.isfinite(distances)
+        beyond = ~on_finger & (sides > self._reach)
+        scores = on_finger.sum(axis=1) - beyond.sum(axis=1)
+        best = int(np.argmax(scores))
+        return float(openings[best]) if on_finger[best].sum() >= _FEWEST_POINTS else float("nan")
+
+    def centroids(self, T_world_hand: Float[Array, "4 4"], opening_m: float, views: tuple[DepthView, ...]) -> float:
+        """Distance between the centroids of the two fingers' visible points [m]; NaN where a finger is hidden.
+
+        Args:
+            T_world_hand: Pose of the hand.
+            opening_m: A first guess, which tells the pixels of one finger from those of the other.
+            views: The images.
+        """
+        points: dict[Part, list[Float[Array, "n 3"]]] = {finger: [] for finger in FINGERS}
+        for view in views:
+            rendering = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics)
+            agreeing = (view.depth > 0) & (np.abs(view.depth - rendering.depth) < self._tolerance_m)
+            for finger in FINGERS:
+                shown = agreeing & (rendering.part == finger)
+                points[finger].append(view.points(shown))
+        left, right = (np.concatenate(points[finger]) for finger in FINGERS)
+        if min(len(left), len(right)) < _FEWEST_PIXELS:
+            return float("nan")
+        return float(np.linalg.norm(left.mean(axis=0) - right.mean(axis=0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRule:
+    """When a gripper counts as open."""
+
+    threshold_m: float = 0.065
+    """Measured opening that separates open from closed [m]: wider than what is held, narrower than fully open."""
+    pads_threshold_m: float = 0.065
+    """The same for the width that the gripper itself reports in the beginning [m], whatever the measure is."""
+    hysteresis_m: float = 0.003
+    """A reading must pass the threshold by so much to count [m]."""
+    dwell: int = 2
+    """Readings in a row that it takes to change; the change is dated back to the first of them."""
+
+    def __post_init__(self) -> None:
+        """Refuse rules that never change their mind, or at every reading."""
+        if not 0 <= self.hysteresis_m < self.threshold_m or self.dwell < 1:
+            raise ValueError(f"0 <= hysteresis_m < threshold_m and dwell >= 1 must hold, got {self}")
+
+    def decide(self, opening_m: Float[Array, " t"], *, initially_open: bool) -> Bool[Array, " t"]:
+        """Open or closed in each frame; readings that are NaN or within the hysteresis change nothing."""
+        is_open = np.empty(len(opening_m), bool)
+        state, run = initially_open, 0
+        for t, reading in enumerate(opening_m):
+            offset = reading - self.threshold_m
+            contrary = -offset if state else offset
+            if np.isfinite(reading) and abs(offset) > self.hysteresis_m:
+                run = run + 1 if contrary > 0 else 0
+            elif run:
+                run += 1  # an unclear reading neither breaks a run nor ends it
+            is_open[t] = state
+            if run >= self.dwell and contrary > self.hysteresis_m:
+                state, is_open[t - run + 1 : t + 1], run = not state, not state, 0
+        return is_open

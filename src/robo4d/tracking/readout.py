@@ -1,0 +1,176 @@
+"""From a predicted video to the motion of both grippers: track, judge, fuse the views, and read the opening.
+
+The paper (section 3.4) tracks each view on its own and takes the more confident one in each frame (`best_view`). The
+default, `joint`, registers the CAD with both views at once: a gripper hidden from one camera is seen by the other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from numpy import ndarray as Array
+
+from robo4d.geometry.procrustes import Alignment
+from robo4d.interfaces import PoseTracker
+from robo4d.rgbd import RgbdPair
+from robo4d.track import GripperTrack
+from robo4d.tracking.clip import Clip
+from robo4d.tracking.evidence import Reason
+from robo4d.tracking.follow import ArmFollower, Estimate, GripperPrior, Limits, Watch, separate
+from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
+from robo4d.tracking.judge import Judge, background
+from robo4d.tracking.opening import OpeningMeter, OpenRule
+from robo4d.tracking.rendering import GripperRenderer
+from robo4d.video import PointmapVideo
+
+BOTH_VIEWS = -1
+"""`GripperTrack.view` of a pose that was taken from all views together."""
+_LEAST_STEP_M, _LEAST_STEP_DEG = 0.02, 5.0
+"""Motion between two frames that is searched at least, however short the time between them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutConfig:
+    """How a video is read."""
+
+    fusion: Literal["joint", "best_view"] = "joint"
+    """Both views at once, or the more confident one in each frame (the paper's rule)."""
+    tolerance_m: float = 0.015
+    """Difference of depth up to which a pixel agrees with the rendering [m]."""
+    speed_m_s: float = 0.1
+    """Typical speed of a gripper [m/s], which sets how far the embedded tracker searches."""
+    turn_deg_s: float = 24.0
+    """Typical speed of rotation [deg/s]."""
+    limits: Limits = field(default_factory=Limits)
+    """What a trusted pose must keep to."""
+    opening: Literal["search", "centroids"] = "search"
+    """What `GripperTrack.opening_m` holds and `open_rule` decides on. `centroids` is the paper's rule, and needs the
+    thresholds of `robo4d.tracking.opening.PAPER_THRESHOLDS_M`."""
+    open_rule: OpenRule = field(default_factory=OpenRule)
+    """When a gripper counts as open."""
+
+    def __post_init__(self) -> None:
+        """Refuse a reading that finds nothing."""
+        if min(self.tolerance_m, self.speed_m_s, self.turn_deg_s) <= 0:
+            raise ValueError(f"tolerance and speeds must be positive, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """What a video says about the motion of the grippers."""
+
+    tracks: dict[str, GripperTrack]
+    """Of each arm."""
+    reasons: dict[str, tuple[Reason, ...]]
+    """Why each pose is not trusted, or `Reason.TRUSTED`, by arm."""
+    searched_opening_m: dict[str, Float[Array, " t"]]
+    """Distance between the pads [m] by fitting the fingers, by arm; NaN where not seen."""
+    centroids_m: dict[str, Float[Array, " t"]]
+    """Distance of the fingers' centroids [m], by the paper's rule, by arm; NaN where a finger is hidden."""
+    calibration: Alignment | None
+    """T_n_m as the video implies it: see `Clip`."""
+
+
+MakeTracker = Callable[[GripperRenderer, Sequence[Float32[Array, "h w"]], GeometricTrackerConfig], PoseTracker]
+"""Makes a tracker for one arm and some of the views, given the gripper, the views' backgrounds, and how to search."""
+
+
+def embedded_tracker(
+    renderer: GripperRenderer, backgrounds: Sequence[Float32[Array, "h w"]], config: GeometricTrackerConfig
+) -> PoseTracker:
+    """The default: needs neither GPU nor masks."""
+    return GeometricTracker(renderer, config, backgrounds)
+
+
+def track_video(
+    video: PointmapVideo,
+    pair: RgbdPair,
+    *,
+    priors: dict[str, GripperPrior],
+    renderer: GripperRenderer,
+    config: ReadoutConfig | None = None,
+    make_tracker: MakeTracker = embedded_tracker,
+    masks: dict[str, Bool[Array, "v t h w"]] | None = None,
+) -> Readout:
+    """Follow the grippers from the observation through the video.
+
+    Args:
+        video: The prediction.
+        pair: The observation that it starts from.
+        priors: Where the robot's state has each arm's gripper, in the world of `pair.n.T_world_camera`, or in the frame
+            of camera n if that is unknown. The tracks are in the same frame.
+        renderer: The gripper. Keep it for the next video: it caches what is costly to build.
+        config: How to read.
+        make_tracker: The engine. With `best_view` it is made for each view, else for both together.
+        masks: Pixels of each arm's hand and fingers, the observation's first, if a segmenter gives them.
+    """
+    config, clip = config or ReadoutConfig(), Clip.from_video(video, pair)
+    backgrounds = [background(np.stack([frame.depth for frame in view])) for view in zip(*clip.frames, strict=True)]
+    groups = {view: (view,) for view in range(len(backgrounds))}
+    if config.fusion == "joint":
+        groups = {BOTH_VIEWS if len(backgrounds) > 1 else 0: tuple(range(len(backgrounds)))}
+    meter, search = OpeningMeter(renderer, config.tolerance_m), _search(config, clip)
+
+    def watch(arm: str, view: int) -> Watch:
+        mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[arm]
+        return Watch(
+            view=view,
+            frames=[[moment[v] for v in groups[view]] for moment in clip.frames],
+            masks=None if mask is None else [[mask[v, t] for v in groups[view]] for t in range(len(clip.frames))],
+            tracker=make_tracker(renderer, mine, search),
+            judge=Judge(renderer, config.tolerance_m, mine),
+        )
+
+    arms = {
+        arm: ArmFollower([watch(arm, view) for view in groups], prior, renderer, meter, config.limits)
+        for arm, prior in priors.items()
+    }
+    estimates: dict[str, list[Estimate]] = {arm: [] for arm in arms}
+    for t, time_s in enumerate(clip.times_s):
+        for arm in arms.values():
+            arm.propose(t, float(time_s))
+        separate(list(arms.values()), config.limits)
+        for name, arm in arms.items():
+            estimates[name].append(arm.conclude(t, float(time_s)))
+    return _readout(estimates, priors, config, clip)
+
+
+def _search(config: ReadoutConfig, clip: Clip) -> GeometricTrackerConfig:
+    step_s = float(np.median(np.diff(clip.times_s)))
+    return GeometricTrackerConfig(
+        tolerance_m=config.tolerance_m,
+        trusted=config.limits.trusted,
+        step_m=max(config.speed_m_s * step_s, _LEAST_STEP_M),
+        step_deg=max(config.turn_deg_s * step_s, _LEAST_STEP_DEG),
+    )
+
+
+def _readout(
+    estimates: dict[str, list[Estimate]], priors: dict[str, GripperPrior], config: ReadoutConfig, clip: Clip
+) -> Readout:
+    searched = {arm: np.array([e.searched_opening_m for e in found]) for arm, found in estimates.items()}
+    centroids = {arm: np.array([e.centroids_m for e in found]) for arm, found in estimates.items()}
+    openings, rule = (searched if config.opening == "search" else centroids), config.open_rule
+    tracks = {
+        arm: GripperTrack(
+            arm=arm,
+            stamp_ns=clip.stamp_ns,
+            times_s=clip.times_s,
+            Ts_world_tcp=np.stack([e.T_world_tcp for e in found]),
+            confidence=np.array([e.confidence for e in found]),
+            inlier=np.array([e.reason is Reason.TRUSTED for e in found]),
+            view=np.array([e.view for e in found]),
+            opening_m=openings[arm],
+            open=rule.decide(openings[arm], initially_open=priors[arm].opening_m > rule.pads_threshold_m),
+        )
+        for arm, found in estimates.items()
+    }
+    return Readout(
+        tracks=tracks,
+        reasons={arm: tuple(e.reason for e in found) for arm, found in estimates.items()},
+        searched_opening_m=searched,
+        centroids_m=centroids,
+        calibration=clip.calibration,
+    )
