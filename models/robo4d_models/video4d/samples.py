@@ -18,8 +18,9 @@ from rich.console import Console
 
 from robo4d.geometry import Camera, se3
 from robo4d.sim.cameras import sample_cameras
-from robo4d.sim.cell import Cell, Snapshot
+from robo4d.sim.cell import Cell
 from robo4d.sim.render import Renderer
+from robo4d.sim.snapshot import Snapshot
 from robo4d.sim.state import CONTROL_PERIOD_S, ArmCommand, CellState
 from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, TASKS
 from robo4d_models.video4d.data import DEPTH_UNIT, moment_dtype

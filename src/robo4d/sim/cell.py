@@ -1,7 +1,6 @@
 """The simulated cell: physics, arms and grippers behind one control tick."""
 
 import zlib
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -10,8 +9,9 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.sim import scene, tasks
-from robo4d.sim.arm import POSTURES, TcpTracker, TrackerState
+from robo4d.sim.arm import POSTURES, TcpTracker
 from robo4d.sim.panda import GRIPPER_BODIES
+from robo4d.sim.snapshot import Snapshot
 from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, MAX_WIDTH, ArmCommand, ArmState, CellState
 from robo4d.sim.tasks.task import SPREADS
 
@@ -24,19 +24,6 @@ _SETTLING_S = 3.0
 LOOKS = ("mat_rgba", "light_dir", "light_diffuse")
 """Fields of the model that `wide` varies."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """All that the cell remembers. Plain values, so that it can be stored."""
-
-    physics: Float[Array, " n"]
-    """MuJoCo's integration state, furniture included."""
-    trackers: dict[str, TrackerState]
-    widths: dict[str, float]
-    """Commanded gripper openings [m]."""
-    looks: dict[str, Float[Array, "_ _"]]
-    """The model's fields in `LOOKS`."""
 
 
 class Cell:
