@@ -109,7 +109,7 @@ class Planner:
         """The best of several candidates: its index and plan.
 
         Accepted plans come before refused ones; among equals, the one with the highest mean confidence of its poses,
-        discounted by exp(-residual / 2 cm).
+        outliers counting 0, discounted by exp(-residual / 2 cm).
 
         Raises:
             ValueError: no candidates, or see `plan`.
@@ -118,9 +118,10 @@ class Planner:
             raise ValueError("choosing needs at least one candidate")
 
         def merit(index: int) -> tuple[bool, float]:
-            tracks, residual = candidates[index].tracks.values(), candidates[index].cross_view_residual_m
-            confidence = float(np.mean([track.confidence.mean() for track in tracks]))
-            return plans[index].verdict.accepted, confidence * math.exp(-residual / _RESIDUAL_SCALE_M)
+            candidate, plan = candidates[index], plans[index]
+            trust = [_trust(track, plan.keyframes.get(name)).mean() for name, track in candidate.tracks.items()]
+            discount = math.exp(-candidate.cross_view_residual_m / _RESIDUAL_SCALE_M)
+            return plan.verdict.accepted, float(np.mean(trust)) * discount
 
         plans = [self.plan(c.tracks, observed=observed, current=current, now_ns=now_ns) for c in candidates]
         index = max(range(len(plans)), key=merit)
@@ -293,5 +294,6 @@ class Planner:
         )
 
 
-def _trust(track: GripperTrack, keyframes: Keyframes) -> Float[Array, " t"]:
-    return np.where(keyframes.outlier, 0.0, track.confidence)
+def _trust(track: GripperTrack, keyframes: Keyframes | None) -> Float[Array, " t"]:
+    """Confidence of each pose; 0 where it was not followed, as far as that is known."""
+    return track.confidence if keyframes is None else np.where(keyframes.outlier, 0.0, track.confidence)
