@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from robo4d.geometry import se3
+from robo4d.rgbd import RgbdFrame, RgbdPair
 from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
 from robo4d_ros import images
@@ -140,16 +141,26 @@ def require_world(header: Header) -> None:
         raise ValueError(f"frame_id must be {WORLD!r}, got {header.frame_id!r}")
 
 
+def message_from_pair(pair: RgbdPair) -> robo4d_msgs.RgbdPair:
+    """The message of the same name."""
+    return robo4d_msgs.RgbdPair(n=_message_from_frame(pair.n), m=_message_from_frame(pair.m))
+
+
+def pair_from_message(message: robo4d_msgs.RgbdPair) -> RgbdPair:
+    """The core type of the same name. Its arrays are views of the message's memory."""
+    return RgbdPair(n=_frame_from_message(message.n), m=_frame_from_message(message.m))
+
+
 def message_from_video(video: PointmapVideo) -> robo4d_msgs.PointmapVideo:
     """The message of the same name."""
     stamp = header(video.stamp_ns, video.frame)
     return robo4d_msgs.PointmapVideo(
         header=stamp,
         cameras=[images.camera_info_from_intrinsics(k, Header(stamp=stamp.stamp)) for k in video.intrinsics],
-        times=_array("f", video.times_s),
-        rgb=_array("B", video.rgb),
-        points=_array("f", video.points),
-        valid=_array("B", video.valid.view(np.uint8)),
+        times=packed("f", video.times_s),
+        rgb=packed("B", video.rgb),
+        points=packed("f", video.points),
+        valid=packed("B", video.valid.view(np.uint8)),
     )
 
 
@@ -211,6 +222,36 @@ def track_from_message(message: robo4d_msgs.GripperTrack) -> GripperTrack:
     )
 
 
+def packed(code: str, values: Shaped[Array, "..."]) -> array.array:
+    """Numbers as rclpy keeps them. Given an array of numpy it would look at every element: 64 ms a megabyte."""
+    content = array.array(code)
+    content.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return content
+
+
+def _message_from_frame(frame: RgbdFrame) -> robo4d_msgs.RgbdFrame:
+    stamp = header(frame.stamp_ns, frame.camera)
+    known = frame.T_world_camera is not None
+    return robo4d_msgs.RgbdFrame(
+        color=images.image_from_rgb(frame.rgb, stamp),
+        depth=images.image_from_depth(frame.depth, stamp),
+        camera_info=images.camera_info_from_intrinsics(frame.intrinsics, stamp),
+        placed=known,
+        pose=transform_from_matrix(frame.T_world_camera if known else np.eye(4)),
+    )
+
+
+def _frame_from_message(message: robo4d_msgs.RgbdFrame) -> RgbdFrame:
+    return RgbdFrame(
+        rgb=images.rgb_from_image(message.color),
+        depth=images.depth_from_image(message.depth),
+        intrinsics=images.intrinsics_from_camera_info(message.camera_info),
+        camera=message.color.header.frame_id,
+        stamp_ns=ns_from_time(message.color.header.stamp),
+        T_world_camera=matrix_from_transform(message.pose) if message.placed else None,
+    )
+
+
 def _quaternion(T_a_b: Float[Array, "4 4"]) -> Quaternion:
     w, x, y, z = map(float, se3.to_quat_wxyz(T_a_b))
     return Quaternion(x=x, y=y, z=z, w=w)
@@ -226,10 +267,3 @@ def _matrix(position: Point | Vector3, orientation: Quaternion) -> Float[Array, 
 def _matrix_or_lost(pose: Pose) -> Float[Array, "4 4"]:
     """All NaN where the position is."""
     return np.full((4, 4), np.nan) if math.isnan(pose.position.x) else matrix_from_pose(pose)
-
-
-def _array(code: str, values: Shaped[Array, "..."]) -> array.array:
-    """Numbers as rclpy keeps them. Given an array of numpy it would look at every element: 64 ms a megabyte."""
-    content = array.array(code)
-    content.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
-    return content

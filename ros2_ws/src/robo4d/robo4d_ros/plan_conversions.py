@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from nav_msgs.msg import Path
 from numpy import ndarray as Array
 from robo4d_msgs import msg as robo4d_msgs
 from std_msgs.msg import Header
@@ -23,6 +24,7 @@ from robo4d_ros.conversions import (
     header,
     matrix_from_transform,
     ns_from_time,
+    pose_stamped,
     require_world,
     s_from_duration,
     transform_from_matrix,
@@ -113,6 +115,18 @@ def joint_trajectory(
         for t, q, v, a in zip(times_s, arm.joints, arm.joint_velocities, arm.joint_accelerations, strict=True)
     ]
     return JointTrajectory(header=stamp, joint_names=joint_names, points=points)
+
+
+def path(Ts_world_tcp: Float[Array, "n 4 4"], times_s: Float[Array, " n"], *, stamp_ns: int) -> Path:
+    """Poses with their times [s] after a stamp [ns], as nav_msgs has it; those that are not finite are left out."""
+    return Path(
+        header=header(stamp_ns, WORLD),
+        poses=[
+            pose_stamped(T, frame=WORLD, stamp_ns=stamp_ns + round(1e9 * float(time_s)))
+            for T, time_s in zip(Ts_world_tcp, times_s, strict=True)
+            if np.isfinite(T).all()
+        ],
+    )
 
 
 def _message_from_arm(

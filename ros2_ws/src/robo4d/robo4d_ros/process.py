@@ -1,5 +1,6 @@
 """The life of a node's process: `def main(): run(SimNode)`."""
 
+import queue
 import sys
 import threading
 import traceback
@@ -73,3 +74,26 @@ class Worker:
                 self._node.get_logger().fatal(f"{self._thread.name} failed:\n{traceback.format_exc()}")
                 _worker_failed.set()
                 context.try_shutdown()
+
+
+class Jobs:
+    """A thread that does one job after another, so that callbacks never wait for long work."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        """Wait for the first job."""
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._worker = Worker(node, name, self._run)
+        self._worker.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Do it after those that wait already."""
+        self._queue.put(job)
+
+    def close(self) -> None:
+        """Finish those that wait, and end."""
+        self._queue.put(None)
+        self._worker.join()
+
+    def _run(self) -> None:
+        while job := self._queue.get():
+            job()
