@@ -1,0 +1,145 @@
+"""Follows the robot's own grippers through a predicted video."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from geometry_msgs.msg import PoseArray
+from rclpy.node import Node
+from robo4d_msgs.msg import GripperTrack as TrackMessage
+from robo4d_msgs.msg import PointmapVideo as VideoMessage
+from robo4d_msgs.msg import RgbdPair as PairMessage
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from robo4d.rgbd import RgbdPair
+from robo4d.track import GripperTrack
+from robo4d.tracking import GripperPrior, GripperRenderer, ReadoutConfig, track_video
+from robo4d.tracking.panda import panda_gripper
+from robo4d_ros import frames, parameters
+from robo4d_ros.conversions import message_from_track, pair_from_message, video_from_message
+from robo4d_ros.execution.arm_listener import LATCHED
+from robo4d_ros.execution.kinematics import forward_kinematics
+from robo4d_ros.markers import track_markers
+from robo4d_ros.process import Jobs, run
+from robo4d_ros.robot_history import RobotHistory
+from robo4d_ros.track_conversions import detections, pose_array
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """The tracker."""
+
+    arms: tuple[str, ...] = ("left", "right")
+    """Names of the arms whose grippers are followed."""
+    robot: Literal["fer", "fr3"] = "fer"
+    """Model by which the joint states give the grippers' poses in the observation."""
+    max_state_age_s: float = field(default=0.5, metadata={"range": (0.01, 10.0)})
+    """Between the observation and the joint states that belong to it [s]."""
+    readout: ReadoutConfig = field(default_factory=ReadoutConfig)
+
+
+class TrackerNode(Node):
+    """Tracks each video of `predicted/video` from its observation, `predicted/observation`, on."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("tracker", **options)
+        self._config = config = parameters.declare(self, TrackerConfig())
+        self._renderer = GripperRenderer(panda_gripper())
+        tf = frames.listen(self)
+        self._robot = RobotHistory(self, config.arms)
+        self._forward = {arm: forward_kinematics(config.robot, arm, tf) for arm in config.arms}
+        self._observation: PairMessage | None = None
+        self._video: VideoMessage | None = None
+        self._outputs = {arm: _Outputs(self, arm) for arm in config.arms}
+        self._jobs = Jobs(self, "tracking")
+        self.create_subscription(PairMessage, "predicted/observation", self._take_observation, 2)
+        self.create_subscription(VideoMessage, "predicted/video", self._take_video, 2)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._video = None
+        self._jobs.close()
+
+    def _take_observation(self, message: PairMessage) -> None:
+        self._observation = message
+        self._match()
+
+    def _take_video(self, message: VideoMessage) -> None:
+        self._video = message
+        self._match()
+
+    def _match(self) -> None:
+        """Begin when the newest video and its observation are there, in whatever order they came."""
+        observation, video = self._observation, self._video
+        if observation is None or video is None:
+            return
+        stamps = [frame.color.header.stamp for frame in (observation.n, observation.m)]
+        if video.header.stamp in stamps:
+            self._jobs.submit(lambda: self._track(observation, video))
+
+    def _track(self, observation: PairMessage, video: VideoMessage) -> None:
+        if video is not self._video:  # a newer one waits
+            return
+        started = self.get_clock().now()
+        try:
+            pair = pair_from_message(observation)
+            readout = track_video(
+                video_from_message(video),
+                pair,
+                priors=self._priors(pair),
+                renderer=self._renderer,
+                config=self._config.readout,
+            )
+        except ValueError as error:
+            self.get_logger().error(f"cannot track: {error}")
+            return
+        for arm, track in readout.tracks.items():
+            self._outputs[arm].publish(track)
+        took_s = 1e-9 * (self.get_clock().now() - started).nanoseconds
+        counts = ", ".join(f"{arm} {t.inlier.sum()} of {len(t.inlier)}" for arm, t in readout.tracks.items())
+        self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
+
+    def _priors(self, pair: RgbdPair) -> dict[str, GripperPrior]:
+        """Where the robot had its grippers when the observation was taken."""
+        if pair.n.T_world_camera is None:
+            raise ValueError(f"the pose of {pair.n.camera} in the world is unknown: publish its calibration on tf")
+        state = self._robot.at(pair.stamp_ns)
+        gap_s = float("inf") if state is None else 1e-9 * abs(state.stamp_ns - pair.stamp_ns)
+        if state is None or gap_s > self._config.max_state_age_s:
+            raise ValueError(
+                f"no joint states within {self._config.max_state_age_s:g} s of the observation, the nearest are "
+                f"{gap_s:.1f} s off: check that they arrive, and synchronize the clocks (chrony)"
+            )
+        widths = {arm: self._robot.width_at(arm, pair.stamp_ns) for arm in self._config.arms}
+        if silent := [arm for arm, width in widths.items() if width is None]:
+            raise ValueError(f"{', '.join(silent)}: joint_states never told the fingers' positions: start the gripper")
+        return {
+            arm: GripperPrior(T_world_tcp=self._forward[arm](state.joints[arm]), opening_m=width)
+            for arm, width in widths.items()
+            if width is not None
+        }
+
+
+class _Outputs:
+    """The track of one arm, for the planner and for viewers."""
+
+    def __init__(self, node: Node, arm: str) -> None:
+        self._track = node.create_publisher(TrackMessage, f"{arm}/track", LATCHED)
+        self._markers = node.create_publisher(MarkerArray, f"{arm}/markers", LATCHED)
+        self._poses = node.create_publisher(PoseArray, f"{arm}/poses", LATCHED)
+        self._detections = node.create_publisher(Detection3DArray, f"{arm}/detections", LATCHED)
+
+    def publish(self, track: GripperTrack) -> None:
+        self._markers.publish(track_markers(track))
+        self._poses.publish(pose_array(track))
+        self._detections.publish(detections(track))
+        self._track.publish(message_from_track(track))
+
+
+def main() -> None:
+    """Run the node."""
+    run(TrackerNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The tracker as a process: a film of the simulated cell in, the motion of both grippers out."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+from cell_film import FRAMES, film
+from geometry_msgs.msg import PoseArray
+from robo4d_msgs.msg import GripperTrack as TrackMessage
+from robo4d_msgs.msg import PointmapVideo as VideoMessage
+from robo4d_msgs.msg import RgbdPair as PairMessage
+from robo4d_ros import conversions
+from robo4d_ros.execution.arm_listener import LATCHED
+from robo4d_ros.frames import TF_STATIC_QOS
+from robo4d_ros.sim.state_streams import base_frame, joint_names
+from ros_probe import Probe, Process
+from sensor_msgs.msg import JointState
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from robo4d.geometry import se3
+from robo4d.sim.scene import T_WORLD_BASE
+from robo4d.sim.state import ARMS
+
+RED = (0.9, 0.1)
+
+
+class Cell:
+    """A running tracker, and a robot that tells its joints now and then."""
+
+    def __init__(self):
+        self.film = film()
+        self.probe = Probe("watcher")
+        tf = self.probe.node.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
+        tf.publish(conversions.frames_message("world", {base_frame(arm): T_WORLD_BASE[arm] for arm in ARMS}, 0))
+        self.process = Process([sys.executable, "-m", "robo4d_ros.tracker_node"])
+        self.joints = {arm: self.probe.publisher(JointState, f"{arm}/joint_states", 10) for arm in ARMS}
+        self.observations = self.probe.publisher(PairMessage, "predicted/observation", LATCHED)
+        self.videos = self.probe.publisher(VideoMessage, "predicted/video", LATCHED)
+        self.tracks = {arm: self.probe.listen(TrackMessage, f"{arm}/track", LATCHED) for arm in ARMS}
+
+    def close(self):
+        self.probe.close()
+        self.process.close()
+
+    def tell_joints(self, stamp_ns, joints=None):
+        for arm in ARMS:
+            state = self.film.states[0].arms[arm]
+            positions = np.concatenate(
+                [state.joints if joints is None else joints, np.full(2, state.gripper_width / 2)]
+            )
+            message = conversions.joint_state(joint_names(arm), positions, np.zeros(9), stamp_ns=stamp_ns)
+            self.joints[arm].publish(message)
+
+    def send(self, stamp_ns, **changes):
+        """The film, as if it was seen at that time."""
+        pair, video = self.film.pair, dataclasses.replace(self.film.video, stamp_ns=stamp_ns)
+        pair = dataclasses.replace(
+            pair,
+            n=dataclasses.replace(pair.n, stamp_ns=stamp_ns, **changes),
+            m=dataclasses.replace(pair.m, stamp_ns=stamp_ns),
+        )
+        self.observations.publish(conversions.message_from_pair(pair))
+        self.videos.publish(conversions.message_from_video(video))
+
+    def track(self, stamp_ns):
+        self.tell_joints(stamp_ns)
+        self.send(stamp_ns)
+        stamp = conversions.time_from_ns(stamp_ns)
+        found = {arm: listener.wait(lambda m: m.header.stamp == stamp, 60) for arm, listener in self.tracks.items()}
+        return {arm: conversions.track_from_message(message) for arm, message in found.items()}
+
+
+@pytest.fixture(scope="module")
+def cell():
+    cell = Cell()
+    yield cell
+    cell.close()
+
+
+def test_both_grippers_are_followed_to_where_the_film_has_them(cell):
+    tracks = cell.track(10 * 10**9)
+    for arm, track in tracks.items():
+        true = np.stack([state.arms[arm].T_world_tcp for state in cell.film.states])
+        distance, _ = se3.distance(track.Ts_world_tcp, true)
+        assert track.inlier.all()
+        assert distance.max() < 0.02
+        np.testing.assert_allclose(track.times_s, 0.5 * np.arange(FRAMES + 1))
+
+
+def test_viewers_get_the_same_poses_in_their_own_messages(cell):
+    views = {
+        name: cell.probe.listen(kind, f"left/{name}", LATCHED)
+        for name, kind in {"markers": MarkerArray, "poses": PoseArray, "detections": Detection3DArray}.items()
+    }
+    stamp_ns = 20 * 10**9
+    track = cell.track(stamp_ns)["left"]
+    stamp = conversions.time_from_ns(stamp_ns)
+    poses = views["poses"].wait(lambda m: m.header.stamp == stamp).poses
+    np.testing.assert_allclose([conversions.matrix_from_pose(p) for p in poses], track.Ts_world_tcp, atol=1e-9)
+    found = views["detections"].wait(lambda m: m.header.stamp == stamp).detections
+    assert [d.results[0].hypothesis.score for d in found] == pytest.approx(list(track.confidence))
+    assert {d.results[0].hypothesis.class_id for d in found} == {"left_gripper"}
+    (marker,) = views["markers"].wait(lambda m: m.markers[0].header.stamp == stamp).markers
+    assert len(marker.points) == len(marker.colors) == 8 * (FRAMES + 1)
+    assert all((colour.r, colour.g) != RED for colour in marker.colors)
+
+
+def test_a_video_without_joint_states_of_its_time_is_refused(cell):
+    cell.tell_joints(30 * 10**9)
+    cell.send(40 * 10**9)
+    cell.process.wait_for_line("no joint states within 0.5 s of the observation, the nearest are 10.0 s off")
+
+
+def test_a_camera_without_a_pose_is_named(cell):
+    cell.tell_joints(50 * 10**9)
+    cell.send(50 * 10**9, T_world_camera=None)
+    cell.process.wait_for_line("the pose of n in the world is unknown")
+
+
+def test_a_video_waits_for_its_own_observation(cell):
+    cell.tell_joints(60 * 10**9)
+    for listener in cell.tracks.values():
+        listener.clear()
+    cell.videos.publish(conversions.message_from_video(dataclasses.replace(cell.film.video, stamp_ns=60 * 10**9)))
+    tracks = cell.track(61 * 10**9)
+    assert {conversions.ns_from_time(m.header.stamp) for m in cell.tracks["left"].messages} == {61 * 10**9}
+    assert tracks["left"].stamp_ns == 61 * 10**9
