@@ -174,8 +174,14 @@ class MountedArm:
         return two_arms("fer")[0]
 
 
-def two_arms(robot: str, *, distance_m: float = 0.7, yaw_rad: float = 0.3) -> tuple[MountedArm, MountedArm]:
-    """The default cell: arms "left" (at +y) and "right" on a table, turned towards each other by the yaw."""
+def two_arms(robot: str, *, distance_m: float = 0.7, yaw_rad: float = 0.0) -> tuple[MountedArm, MountedArm]:
+    """The default cell, which is the simulated one: arms "left" (at +y) and "right" side by side on a table.
+
+    Args:
+        robot: Name of the robot.
+        distance_m: Between the two bases.
+        yaw_rad: By how much they are turned towards each other.
+    """
     description = RobotDescription.load(robot)
 
     def arm(name: str, side: float) -> MountedArm:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
+from robo4d.planning.urdf import Mesh
 from robo4d.sim.state import MAX_WIDTH
 
 if TYPE_CHECKING:
@@ -75,6 +76,18 @@ def panda_spec() -> mujoco.MjSpec:
             solimp=[0.95, 0.99, 0.001, 0.5, 2],
         )
     return spec
+
+
+def visual_meshes() -> dict[str, list[Mesh]]:
+    """What each body looks like, under the name that Franka gives its link: link0 to link7, hand, leftfinger, ..."""
+    spec, folder = panda_spec(), _model_folder() / "assets"
+    meshes: dict[str, list[Mesh]] = {}
+    for body in spec.bodies[1:]:
+        for geom in [g for g in body.geoms if g.classname.name == "visual"]:
+            r, g, b, a = map(float, spec.material(geom.material).rgba)
+            mesh = Mesh(uri=(folder / spec.mesh(geom.meshname).file).as_uri(), rgba=(r, g, b, a))
+            meshes.setdefault(body.name.replace("_", ""), []).append(mesh)
+    return meshes
 
 
 def gripper_meshes() -> dict[str, trimesh.Trimesh]:

@@ -8,10 +8,12 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
+from robo4d.planning.robot import two_arms
 from robo4d.sim.panda import panda_spec
 from robo4d.sim.state import ARMS
 
-T_WORLD_BASE = {"left": se3.translation(0, 0.35, 0), "right": se3.translation(0, -0.35, 0)}
+MOUNTED_ARMS = two_arms("fer")
+T_WORLD_BASE = {arm.name: arm.T_world_base for arm in MOUNTED_ARMS}
 """Where the arms stand: on the table, whose top is the world's z = 0."""
 T_WORLD_HOME = {
     side: se3.translation(0.40, y, 0.42) @ np.diag([1.0, -1.0, -1.0, 1.0])

@@ -120,7 +120,7 @@ def test_unreachable(verdict, straight):
 
 
 def test_singular(verdict, straight):
-    got = verdict(straight(move=(0.5, 0, 0)))
+    got = verdict(straight(move=(0.46, 0, 0)))
     assert (got.code, got.arm) == (Code.SINGULAR, "left")
     assert got.value is not None
     assert got.value > 50
