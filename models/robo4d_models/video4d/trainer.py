@@ -137,6 +137,7 @@ class Trainer:
         stop = _StopRequest()
         board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
         began = saved = logged = time.monotonic()
+        logged_step = self.step
         sums: dict[str, float] = {}
         console = Console()
         with stop, _progress(console) as progress:
@@ -161,12 +162,13 @@ class Trainer:
 
                 now = time.monotonic()
                 if self.step % config.log_every == 0:
-                    row = {name: value / config.log_every for name, value in sums.items()}
-                    rate = config.log_every * config.batch * self.accelerator.num_processes / (now - logged)
+                    taken = self.step - logged_step
+                    row = {name: value / taken for name, value in sums.items()}
+                    rate = taken * config.batch * self.accelerator.num_processes / (now - logged)
                     self.curve.add({"step": self.step, "clips_per_s": rate, **row})
                     _write_scalars(board, "train", row | {"clips_per_s": rate}, self.step)
                     console.print(f"step {self.step} {rate:.1f} clips/s " + _format(row))
-                    sums, logged = {}, now
+                    sums, logged, logged_step = {}, now, self.step
                 if self.step % config.validate_every == 0 or self.step == config.steps:
                     with self.averaged_weights():
                         errors = validate()
