@@ -8,17 +8,21 @@ from action_msgs.msg import GoalStatus
 from ament_index_python import get_package_prefix
 from control_msgs.action import GripperCommand
 from geometry_msgs.msg import PoseStamped, WrenchStamped
-from robo4d_msgs.srv import InjectFault, ResetSim
+from robo4d_msgs.srv import InjectFault, ResetSim, SnapshotSim
 from robo4d_ros import conversions, images
+from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.frame_tree import FrameError
 from robo4d_ros.frames import OwnFrames
 from robo4d_ros.franka_actions import Grasp, GraspEpsilon, Move
 from ros_probe import Probe, Process
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from robo4d.geometry import se3
+from robo4d.sim.cell import Cell
+from robo4d.sim.snapshot import Snapshot
 
 F = InjectFault.Request
 T_WORLD_LEFT_BASE = se3.translation(0, 0.35, 0)
@@ -122,7 +126,28 @@ def test_tf_leads_from_the_world_to_every_gripper_and_camera(cell, probe):
     message = poses.wait(known)
     T_world_tcp, _ = known(message)
     assert message.header.frame_id == "left_base"
-    np.testing.assert_allclose(T_world_tcp, T_WORLD_LEFT_BASE @ conversions.matrix_from_pose(message.pose), atol=1e-9)
+    # By the kinematics of the description; the simulated arm's numbers are rounded.
+    np.testing.assert_allclose(T_world_tcp, T_WORLD_LEFT_BASE @ conversions.matrix_from_pose(message.pose), atol=1e-4)
+
+
+def test_every_link_of_the_description_is_on_tf(cell, probe):
+    frames = OwnFrames(probe.node)
+    description = cell.listen(String, "robot_description", LATCHED).wait()
+    tree = LinkTree.from_urdf(description.data)
+    joints = cell.listen(JointState, "right/joint_states").wait(lambda _: on_tf(frames, "right_rightfinger"))
+    positions = dict(zip(joints.name, joints.position, strict=True))
+    for link, T_world_link in tree.poses(positions).items():
+        if link.startswith("right_"):
+            np.testing.assert_allclose(frames.lookup("world", link), T_world_link, atol=2e-3)
+        else:
+            assert on_tf(frames, link)
+
+
+def on_tf(frames, link):
+    try:
+        return frames.lookup("world", link) is not None
+    except FrameError:
+        return False
 
 
 def test_joint_states_and_wrenches_arrive_from_both_arms(cell):
@@ -347,3 +372,22 @@ def test_impossible_parameters_end_the_process_with_a_reason(start):
         assert processes[given].wait() == 1
         assert any(reason in line for line in processes[given].lines)
         assert not any("Traceback" in line for line in processes[given].lines)
+
+
+def test_a_snapshot_holds_what_the_images_of_a_moment_show(cell):
+    stamp = cell.listen(Image, "camera_n/color/image_raw").next().header.stamp
+    response = cell.call(SnapshotSim, "sim/snapshot", SnapshotSim.Request(stamp=stamp))
+    assert response.success, response.message
+    copy = Cell(response.task)
+    state = copy.restore(Snapshot.from_bytes(bytes(response.snapshot)))
+    bodies = cell.listen(TFMessage, "sim/bodies").next()
+    for body in bodies.transforms:
+        told = conversions.matrix_from_transform(body.transform)
+        np.testing.assert_allclose(told, state.T_world_body[body.child_frame_id], atol=1e-3)
+    assert cell.call(SnapshotSim, "sim/snapshot").success
+
+
+def test_a_snapshot_of_an_unknown_moment_is_refused(cell):
+    response = cell.call(SnapshotSim, "sim/snapshot", SnapshotSim.Request(stamp=conversions.time_from_ns(5)))
+    assert not response.success
+    assert "no images of" in response.message

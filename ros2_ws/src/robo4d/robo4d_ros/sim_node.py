@@ -14,9 +14,10 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from robo4d_msgs.srv import InjectFault, ResetSim
+from robo4d_msgs.srv import InjectFault, ResetSim, SnapshotSim
 from std_srvs.srv import Trigger
 
+from robo4d.geometry import Camera
 from robo4d.sim.cameras import mounted_cameras, sample_cameras
 from robo4d.sim.cell import Cell
 from robo4d.sim.scene import T_WORLD_BASE
@@ -74,21 +75,15 @@ class SimNode(Node):
         self._faults = Faults(CAMERAS)
         self._grippers = {arm: SimGripper(self, arm, self._faults) for arm in ARMS}
         self._streams = StateStreams(self, self._faults)
-        rng = np.random.default_rng(config.camera_seed)
-        if config.cameras == "mounted":
-            views = mounted_cameras(width=config.width, height=config.height)
-        else:
-            views = sample_cameras(rng, len(CAMERAS), width=config.width, height=config.height)
+        views = self._place_cameras(config.camera_seed)
         self._cameras = SimCameras(
             self,
-            dict(zip(CAMERAS, views, strict=True)),
+            views,
             rate_hz=config.camera_rate_hz,
             depth_encoding=config.depth_encoding,
             faults=self._faults,
             look=self._look,
         )
-        frames = {optical_frame(name): view for name, view in zip(CAMERAS, views, strict=True)}
-        self._streams.publish_static_frames(frames, self._now_ns())
         self._subscribe()
         self._stopped = threading.Event()
         self._physics = Worker(self, "physics", self._run)
@@ -103,6 +98,17 @@ class SimNode(Node):
         self._physics.join()
         self._cameras.close()
 
+    def _place_cameras(self, seed: int) -> dict[str, Camera]:
+        """The cameras by name, whose places are told on tf."""
+        config, size = self._config, {"width": self._config.width, "height": self._config.height}
+        if config.cameras == "mounted":
+            views = mounted_cameras(**size)
+        else:
+            views = sample_cameras(np.random.default_rng(seed), len(CAMERAS), **size)
+        frames = {optical_frame(name): view for name, view in zip(CAMERAS, views, strict=True)}
+        self._streams.publish_static_frames(frames, self._now_ns())
+        return dict(zip(CAMERAS, views, strict=True))
+
     def _subscribe(self) -> None:
         group = MutuallyExclusiveCallbackGroup()
         for arm in ARMS:
@@ -114,6 +120,7 @@ class SimNode(Node):
         self.create_service(ResetSim, "sim/reset", self._reset)
         self.create_service(InjectFault, "sim/inject_fault", self._inject)
         self.create_service(Trigger, "sim/success", self._success)
+        self.create_service(SnapshotSim, "sim/snapshot", self._snapshot)
         self.create_timer(0.1, self._show_intruders)
 
     def _now_ns(self) -> int:
@@ -173,6 +180,8 @@ class SimNode(Node):
                 self._targets.clear()
                 for gripper in self._grippers.values():
                     gripper.reset()
+                if self._config.cameras == "sampled":
+                    self._cameras.place(self._place_cameras(request.camera_seed))
         except ValueError as error:
             response.message = str(error)
             return response
@@ -206,6 +215,20 @@ class SimNode(Node):
     def _success(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
             response.success = self._cell.success()
+        return response
+
+    def _snapshot(self, request: SnapshotSim.Request, response: SnapshotSim.Response) -> SnapshotSim.Response:
+        """What the images of a moment show; of the newest ones where no moment is given."""
+        stamp_ns = conversions.ns_from_time(request.stamp)
+        with self._lock:
+            seen = self._cameras.seen(stamp_ns)
+        if seen is None:
+            response.message = (
+                f"no images of {1e-9 * stamp_ns:.3f} s, or too long ago: give the stamp of a new image, or 0"
+            )
+            return response
+        response.task, snapshot = seen
+        response.snapshot, response.success = snapshot.to_bytes(), True
         return response
 
 

@@ -12,8 +12,10 @@ from robo4d_msgs.srv import InjectFault
 from sensor_msgs.msg import CameraInfo, Image
 
 from robo4d.geometry import Camera
+from robo4d.history import History
 from robo4d.sim.cell import Cell
 from robo4d.sim.render import Renderer
+from robo4d.sim.snapshot import Snapshot
 from robo4d_ros import conversions, images
 from robo4d_ros.process import Worker
 from robo4d_ros.sim.faults import Faults
@@ -21,6 +23,8 @@ from robo4d_ros.sync import CameraTopics
 
 _QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 """As camera drivers publish: subscribers choose between all images and new ones."""
+_REMEMBERED_S = 20.0
+"""How long the state that an image shows is kept [s]."""
 F = InjectFault.Request
 
 
@@ -55,6 +59,7 @@ class SimCameras:
         self._faults, self._look = faults, look
         self._publishers = {name: _publishers(node, CameraTopics.of(name)) for name in cameras}
         self._frozen: dict[str, list[Any]] = {}
+        self._seen: History[tuple[str, Snapshot]] = History(span_s=_REMEMBERED_S)
         self._renderer: Renderer | None = None
         self._model: Any = None
         self._stopped = threading.Event()
@@ -63,6 +68,18 @@ class SimCameras:
     def start(self) -> None:
         """Begin to publish."""
         self._worker.start()
+
+    def place(self, cameras: dict[str, Camera]) -> None:
+        """See from somewhere else, from the next image on. To be called while the cell stands still."""
+        self._cameras = cameras
+
+    def seen(self, stamp_ns: int) -> tuple[str, Snapshot] | None:
+        """Task and state of the cell that the images of a stamp [ns] show, 0 for the newest; None where not known.
+
+        To be called while the cell stands still.
+        """
+        found = self._seen.nearest(stamp_ns) if stamp_ns else self._seen.newest()
+        return found[1] if found and stamp_ns in (0, found[0]) else None
 
     def close(self) -> None:
         """Stop publishing."""
@@ -77,16 +94,19 @@ class SimCameras:
         if self._renderer:
             self._renderer.close()
 
+    def _see(self, cell: Cell, stamp_ns: int) -> tuple[dict[str, Camera], Any, Any, tuple[str, ...], int]:
+        """What is needed for the next images. The cell stands still meanwhile, and so do the cameras."""
+        self._seen.add(stamp_ns, (cell.task.name, cell.snapshot()))
+        return self._cameras, cell.model, copy.copy(cell.data), cell.task.objects, stamp_ns
+
     def _publish_all(self) -> None:
-        model, data, objects, stamp_ns = self._look(
-            lambda cell, stamp_ns: (cell.model, copy.copy(cell.data), cell.task.objects, stamp_ns)
-        )
+        cameras, model, data, objects, stamp_ns = self._look(self._see)
         if model is not self._model:  # another task; OpenGL wants the renderer to be made in this thread
             if self._renderer:
                 self._renderer.close()
             self._renderer, self._model = Renderer(model, objects=objects), model
         self._renderer.update(data)
-        for name, camera in self._cameras.items():
+        for name, camera in cameras.items():
             if self._faults.active(F.DROP_CAMERA, name):
                 continue
             if not (self._faults.active(F.FREEZE_CAMERA, name) and name in self._frozen):
