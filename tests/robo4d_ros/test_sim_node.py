@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from robo4d.geometry import se3
+from robo4d.planning.link_tree import LinkTree
 from robo4d.sim.cell import Cell
 from robo4d.sim.snapshot import Snapshot
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 from scipy.spatial.transform import Rotation
 
@@ -31,13 +32,6 @@ class Joint:
     """Unit vector in the frame of the joint."""
     upper: float
     """Upper end of the range [rad or m]; 0 where it has none."""
-
-    def T_parent_child(self, position: float) -> Float[Array, "4 4"]:
-        """Pose of the child in its parent, at a position [rad or m]."""
-        if self.kind == "prismatic":
-            return self.T_parent_joint @ se3.translation(*(position * self.axis))
-        turn = Rotation.from_rotvec(position * self.axis).as_matrix()
-        return self.T_parent_joint @ se3.pose(turn, np.zeros(3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +92,26 @@ class LinkTree:
         ]
         return cls(root=root, joints=tuple(ordered), visuals=tuple(visuals))
 
+    def frames(self, positions: Mapping[str, float]) -> Float[Array, "j 4 4"]:
+        """T_parent_child of every joint, at positions by name [rad or m]; joints that are not named are at 0."""
+        at = np.array([positions.get(joint.name, 0.0) for joint in self.joints])[:, None]
+        Ts_parent_joint, axes, sliding = self._stacked
+        turn = Rotation.from_rotvec(np.where(sliding, 0.0, at * axes)).as_matrix()
+        return Ts_parent_joint @ se3.pose(turn, np.where(sliding, at * axes, 0.0))
+
+    @cached_property
+    def _stacked(self) -> tuple[Float[Array, "j 4 4"], Float[Array, "j 3"], Bool[Array, "j 1"]]:
+        """Pose at position 0, axis, and whether it slides, of every joint."""
+        return (
+            np.array([joint.T_parent_joint for joint in self.joints]).reshape(-1, 4, 4),
+            np.array([joint.axis for joint in self.joints]).reshape(-1, 3),
+            np.array([[joint.kind == "prismatic"] for joint in self.joints]).reshape(-1, 1),
+        )
+
     def poses(self, positions: Mapping[str, float]) -> dict[str, Float[Array, "4 4"]]:
         """T_root_link of every link, at joint positions by name [rad or m]; joints that are not named are at 0."""
         Ts_root_link = {self.root: np.eye(4)}
-        for joint in self.joints:
-            T_parent_child = joint.T_parent_child(positions.get(joint.name, 0.0))
+        for joint, T_parent_child in zip(self.joints, self.frames(positions), strict=True):
             Ts_root_link[joint.child] = Ts_root_link[joint.parent] @ T_parent_child
         return Ts_root_link
 

@@ -5,7 +5,7 @@ A message that holds what no core type may hold (a pose that is not finite, list
 
 import array
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -92,15 +92,29 @@ def pose_stamped(T_a_b: Float[Array, "4 4"], *, frame: str, stamp_ns: int) -> Po
     return PoseStamped(header=header(stamp_ns, frame), pose=pose_from_matrix(T_a_b))
 
 
-def transform_stamped(parent: str, child: str, T_parent_child: Float[Array, "4 4"], stamp_ns: int) -> TransformStamped:
-    """The pose of a frame in its parent at a time."""
-    transform = transform_from_matrix(T_parent_child)
-    return TransformStamped(header=header(stamp_ns, parent), child_frame_id=child, transform=transform)
+def transforms_stamped(
+    parents: Sequence[str], children: Sequence[str], Ts_parent_child: Float[Array, "n 4 4"], stamp_ns: int
+) -> list[TransformStamped]:
+    """The poses of frames in their parents at one time."""
+    stamp, quats_wxyz = time_from_ns(stamp_ns), se3.to_quat_wxyz(Ts_parent_child).tolist()
+    return [
+        TransformStamped(
+            header=Header(stamp=stamp, frame_id=parent),
+            child_frame_id=child,
+            transform=Transform(
+                translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(w=quat[0], x=quat[1], y=quat[2], z=quat[3])
+            ),
+        )
+        for parent, child, (x, y, z), quat in zip(
+            parents, children, Ts_parent_child[:, :3, 3].tolist(), quats_wxyz, strict=True
+        )
+    ]
 
 
 def frames_message(parent: str, Ts_parent_child: Mapping[str, Float[Array, "4 4"]], stamp_ns: int) -> TFMessage:
     """The poses of several frames in one parent."""
-    return TFMessage(transforms=[transform_stamped(parent, child, T, stamp_ns) for child, T in Ts_parent_child.items()])
+    Ts = np.array(list(Ts_parent_child.values()), float).reshape(-1, 4, 4)
+    return TFMessage(transforms=transforms_stamped([parent] * len(Ts), list(Ts_parent_child), Ts, stamp_ns))
 
 
 def joint_state(

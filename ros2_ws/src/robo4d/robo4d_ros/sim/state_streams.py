@@ -4,6 +4,8 @@ from collections import deque
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, WrenchStamped
+from jaxtyping import Float
+from numpy import ndarray as Array
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from robo4d_msgs.srv import InjectFault
@@ -16,7 +18,10 @@ from robo4d.sim.state import ARMS, ArmState, CellState
 from robo4d_ros import conversions
 from robo4d_ros.frames import TF_QOS, TF_STATIC_QOS
 from robo4d_ros.sim.faults import Faults
+from robo4d_ros.sim.robot_frames import RobotFrames
 
+_FRAMES_TICKS = 3
+"""Control ticks from one message on tf to the next: 17 Hz (robot_state_publisher: 20). Every listener pays for them."""
 F = InjectFault.Request
 
 
@@ -31,7 +36,7 @@ def joint_names(arm: str) -> list[str]:
 
 
 class StateStreams:
-    """Publishers of joint states, TCP poses, wrenches and frames of the arms, and of the poses of the bodies.
+    """Publishers of joint states, TCP poses, wrenches, description and frames of the arms, and of the bodies' poses.
 
     The bodies' poses (`sim/bodies`) are what no robot has: they are for evaluation and the scripted expert only. Their
     stamp is the time since the start of the episode, which is slower than the clock where the machine is.
@@ -39,26 +44,29 @@ class StateStreams:
 
     def __init__(self, node: Node, faults: Faults) -> None:
         self._faults = faults
+        self._ticks = 0
         self._arms = {arm: _ArmStreams(node, arm, faults) for arm in ARMS}
+        self._robot = RobotFrames(node)
         self._tf = node.create_publisher(TFMessage, "/tf", TF_QOS)
         self._tf_static = node.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
         self._bodies = node.create_publisher(TFMessage, "sim/bodies", qos_profile_sensor_data)
 
     def publish_static_frames(self, cameras: dict[str, Camera], stamp_ns: int) -> None:
-        """Where the arms stand, and the optical frames of the cameras."""
-        poses = {base_frame(arm): T_WORLD_BASE[arm] for arm in ARMS}
-        poses |= {frame: camera.T_world_camera for frame, camera in cameras.items()}
-        self._tf_static.publish(conversions.frames_message(conversions.WORLD, poses, stamp_ns))
+        """What never moves: where the arms stand, their links that are fixed, and the cameras."""
+        optical = {frame: camera.T_world_camera for frame, camera in cameras.items()}
+        message = conversions.frames_message(conversions.WORLD, optical, stamp_ns)
+        message.transforms += self._robot.static(stamp_ns)
+        self._tf_static.publish(message)
 
     def publish(self, state: CellState, stamp_ns: int) -> None:
         """The state of this tick, or what the faults make of it."""
+        self._ticks += 1
         moving = TFMessage()
         for arm, streams in self._arms.items():
             for told, told_ns in streams.due(state.arms[arm], stamp_ns):
-                T_base_tcp = streams.publish(told, told_ns)
-                if np.isfinite(T_base_tcp).all():
-                    tcp = f"{arm}_hand_tcp"
-                    moving.transforms.append(conversions.transform_stamped(base_frame(arm), tcp, T_base_tcp, told_ns))
+                positions = dict(zip(joint_names(arm), streams.publish(told, told_ns), strict=True))
+                if self._ticks % _FRAMES_TICKS == 0:
+                    moving.transforms += self._robot.moved(positions, told_ns)
         if moving.transforms:
             self._tf.publish(moving)
         episode_ns = round(1e9 * state.time_s)
@@ -85,8 +93,8 @@ class _ArmStreams:
             told.append(self._waiting.popleft())
         return told
 
-    def publish(self, state: ArmState, stamp_ns: int) -> np.ndarray:
-        """Tell a state; the pose T_base_tcp that was told."""
+    def publish(self, state: ArmState, stamp_ns: int) -> Float[Array, "9"]:
+        """Tell a state; the positions of arm [rad] and fingers [m] that were told."""
         broken = np.nan if self._faults.active(F.NAN_STATE, self._arm) else 0.0
         T_base_tcp = self._T_base_world @ state.T_world_tcp + broken
         wrench = state.external_wrench.copy()
@@ -97,4 +105,4 @@ class _ArmStreams:
         self._joints.publish(conversions.joint_state(joint_names(self._arm), positions, velocities, stamp_ns=stamp_ns))
         self._pose.publish(conversions.pose_stamped(T_base_tcp, frame=frame, stamp_ns=stamp_ns))
         self._wrench.publish(conversions.wrench_stamped(wrench + broken, frame=frame, stamp_ns=stamp_ns))
-        return T_base_tcp
+        return positions
