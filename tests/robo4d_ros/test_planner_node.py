@@ -10,17 +10,19 @@ from execution_rig import HOME, READY
 from nav_msgs.msg import Path
 from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import Plan as PlanMessage
-from robo4d_ros.conversions import message_from_track
+from robo4d_ros.conversions import matrix_from_pose, message_from_track
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.plan_conversions import plan_from_message
 from ros_probe import Probe, Process
+from std_msgs.msg import String
 from trajectory_msgs.msg import MultiDOFJointTrajectory
 from visualization_msgs.msg import Marker, MarkerArray
 
 from robo4d.geometry import se3
 from robo4d.plan import Code
 from robo4d.planning.kinematics import ArmKinematics
-from robo4d.planning.robot import MountedArm
+from robo4d.planning.robot import MountedArm, RobotDescription, two_arms
+from robo4d.planning.urdf import Mesh, urdf
 from robo4d.track import GripperTrack
 
 FRAMES = 6
@@ -183,3 +185,23 @@ def test_joint_states_that_are_not_finite_are_refused(cell):
     assert cell.plan(track("left", now_ns), track("right", now_ns)).verdict.code == Code.NOT_FINITE
     cell.arms._joints = READY
     cell.arms.wait_until_told()
+
+
+def test_the_plan_is_shown_on_the_robot_of_the_description(cell):
+    mesh = Mesh(uri="file:///mesh.stl", rgba=(0.0, 0.0, 1.0, 1.0))
+    publisher = cell.probe.node.create_publisher(String, "robot_description", LATCHED)
+    publisher.publish(String(data=urdf(two_arms("fer"), {"hand": [mesh], "link0": [mesh]})))
+    ghosts = cell.probe.listen(MarkerArray, "plan/ghost", 1)
+    stamp_ns = cell.now_ns()
+    plan = plan_from_message(cell.plan(*(track(arm, stamp_ns) for arm in START)))
+    assert cell.probe.set_parameter("planner", "ghost.moment", 1.0).successful
+    T_tcp_hand = se3.inverse(RobotDescription.example().T_hand_tcp)
+    ends = {tuple(np.round((arm.Ts_world_tcp[-1] @ T_tcp_hand)[:3, 3], 2)) for arm in plan.arms.values()}
+
+    def at_the_end(message):
+        return {tuple(np.round(matrix_from_pose(m.pose)[:3, 3], 2)) for m in message.markers} == ends
+
+    marker = ghosts.wait(at_the_end).markers[0]
+    assert (marker.header.frame_id, marker.mesh_resource) == ("world", mesh.uri)
+    assert 0 < marker.color.a < 1
+    assert not cell.probe.set_parameter("planner", "ghost.moment", 2.0).successful

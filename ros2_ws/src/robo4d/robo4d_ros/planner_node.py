@@ -17,6 +17,7 @@ from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.frame_tree import FrameError
 from robo4d_ros.plan_conversions import message_from_plan
 from robo4d_ros.planning.cell import CellConfig
+from robo4d_ros.planning.ghost import Ghost, GhostConfig
 from robo4d_ros.planning.views import ArmViews
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
@@ -31,6 +32,7 @@ class PlannerNodeConfig:
 
     cell: CellConfig = field(default_factory=CellConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    ghost: GhostConfig = field(default_factory=GhostConfig)
 
 
 class PlannerNode(Node):
@@ -48,6 +50,7 @@ class PlannerNode(Node):
         self._plan_markers = self.create_publisher(MarkerArray, "plan/markers", LATCHED)
         self._cell_markers = self.create_publisher(MarkerArray, "cell/markers", LATCHED)
         self._views = {arm: ArmViews(self, arm) for arm in config.cell.arms}
+        self._ghost = Ghost(self, config.ghost, config.cell.joints)
         for arm in config.cell.arms:
             self.create_subscription(TrackMessage, f"{arm}/track", self._take, 10)
         self._jobs = Jobs(self, "planning")
@@ -114,11 +117,11 @@ class PlannerNode(Node):
         self._count += 1
         # A planner that starts anew gives the same name to the same plan only, which is never executed twice.
         plan_id = f"{plan.stamp_ns}-{self._count}"
-        names = {arm: [f"{arm}_joint{i}" for i in range(1, 8)] for arm in self._views}
-        self._plan.publish(message_from_plan(plan, plan_id=plan_id, joint_names=names))
+        self._plan.publish(message_from_plan(plan, plan_id=plan_id, joint_names=self._config.cell.joints))
         self._plan_markers.publish(markers.plan_markers(plan))
         for views in self._views.values():
             views.publish(plan)
+        self._ghost.play(plan)
         if plan.verdict.accepted:
             self.get_logger().info(f"plan {plan_id}: {plan.duration_s:.1f} s, {len(plan.events)} gripper events")
         else:

@@ -19,6 +19,8 @@ class CellConfig:
     """Names of the arms; each has its topics below its name."""
     robot: Literal["fer", "fr3"] = "fer"
     """Model of both arms: fer (Panda) or fr3."""
+    joint_names: tuple[str, ...] = tuple(f"{{arm}}_joint{i}" for i in range(1, 8))
+    """Of the seven joints, in their order, as plans and the robot's description call them."""
     workspace_min: tuple[float, ...] = (0.1, -0.8, 0.0)
     """Lower corner of the box that no TCP may leave, in the world [m]."""
     workspace_max: tuple[float, ...] = (0.9, 0.8, 0.9)
@@ -32,10 +34,17 @@ class CellConfig:
 
     def __post_init__(self) -> None:
         """Refuse lists that do not fit together."""
+        if len(self.joint_names) != 7:
+            raise ValueError(f"joint_names needs seven names, got {len(self.joint_names)}")
         if len(self.workspace_min) != 3 or len(self.workspace_max) != 3:
             raise ValueError("workspace_min and workspace_max need three numbers each")
         if not len(self.box_centres) == len(self.box_sizes) == 3 * len(self.box_names):
             raise ValueError("box_centres and box_sizes need three numbers for each of box_names")
+
+    @property
+    def joints(self) -> dict[str, list[str]]:
+        """Names of the joints of each arm."""
+        return {arm: [name.format(arm=arm) for name in self.joint_names] for arm in self.arms}
 
     @property
     def boxes(self) -> tuple[Box, ...]:
