@@ -61,6 +61,8 @@ class OracleGenerator:
         self._cell = Cell(task)
         self._renderer = Renderer(self._cell.model, objects=self._cell.task.objects)
         self._snapshot, self.config = snapshot, config or OracleConfig()
+        self.foreseen: tuple[CellState, ...] = ()
+        """The cell in the observation and in each frame of the last video: the truth that it shows."""
 
     def generate(
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
@@ -70,12 +72,6 @@ class OracleGenerator:
         Raises:
             ValueError: the pose of a camera is unknown.
         """
-        return self.foresee(pair, seed=seed, progress=progress)[0]
-
-    def foresee(
-        self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
-    ) -> tuple[PointmapVideo, tuple[CellState, ...]]:
-        """The same, and the state of the cell in the observation and in each frame of the video."""
         cameras = [_camera(frame) for frame in (pair.n, pair.m)]
         state = self._cell.restore(self._snapshot(pair.stamp_ns))
         expert, asked = self._cell.task.expert(), dict[str, ArmCommand]()
@@ -96,7 +92,8 @@ class OracleGenerator:
             T_n_m = se3.inverse(cameras[0].T_world_camera) @ cameras[1].T_world_camera
             rng = np.random.default_rng([seed, pair.stamp_ns % 2**32])
             video = degrade_video(video, self.config.degradation, T_n_m=T_n_m, rng=rng)
-        return video, tuple(states)
+        self.foreseen = tuple(states)
+        return video
 
     def close(self) -> None:
         """Free the OpenGL context."""

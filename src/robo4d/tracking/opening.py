@@ -14,9 +14,9 @@ from numpy import ndarray as Array
 from scipy.spatial import KDTree
 
 from robo4d.geometry import se3
-from robo4d.tracking.gripper import FINGERS, Part
+from robo4d.tracking.gripper import FINGERS, Mesh, Part
 from robo4d.tracking.hypotheses import DepthView
-from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.rendering import GripperRenderer, box_window, pixel_rays
 
 PAPER_THRESHOLDS_M = {
     "store_cereal_box_under_shelf": 0.10,
@@ -53,14 +53,16 @@ class OpeningMeter:
         # Axes of the fingers: opening direction, approach direction, and across both.
         along, approach = model.opening_axis, model.T_hand_tcp[:3, 2]
         self._R_fingers_hand = np.stack([along, approach, np.cross(along, approach)])
+        self._T_fingers_hand = se3.pose(self._R_fingers_hand, np.zeros(3))
         corners = np.concatenate([model.left_finger.vertices, model.right_finger.vertices]) @ self._R_fingers_hand.T
         self._low, self._high = corners.min(axis=0) - _MARGIN_M, corners.max(axis=0) + _MARGIN_M
         self._low[0] -= model.max_opening_m / 2
         self._high[0] += model.max_opening_m / 2
         self._low[1] = max(float((model.hand.vertices @ approach).max()) + _PALM_M, self._low[1])
+        self._corners = Mesh.box(tuple(self._low), tuple(self._high)).vertices
         # The left finger alone, closed; the right one is its mirror image for this purpose.
-        left = renderer.surface(_FINGER_POINTS, model.max_opening_m, (Part.LEFT_FINGER,)).points
-        closed = (left - 0.5 * model.max_opening_m * along) @ self._R_fingers_hand.T
+        left, _ = model.left_finger.sample(_FINGER_POINTS, np.random.default_rng(0))
+        closed = left @ self._R_fingers_hand.T
         self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
 
     def search(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> float:
@@ -69,9 +71,8 @@ class OpeningMeter:
         A point on a finger speaks for an opening; a point farther out than its fingers speaks against it, as there is
         nothing beside a finger. What is held between the fingers says nothing.
         """
-        points = np.concatenate([view.points(view.depth > 0) for view in views])
-        points = se3.apply(se3.inverse(T_world_hand), points) @ self._R_fingers_hand.T
-        points = points[((points > self._low) & (points < self._high)).all(axis=1)]
+        T_fingers_world = self._T_fingers_hand @ se3.inverse(T_world_hand)
+        points = np.concatenate([self._between(T_fingers_world @ se3.inverse(v.T_camera_world), v) for v in views])
         openings = np.arange(0, self._renderer.model.max_opening_m + _STEP_M / 2, _STEP_M)
         sides = np.abs(points[:, 0]) - openings[:, None] / 2  # (openings, points), as if all were the left finger's
         queries = np.stack(
@@ -83,6 +84,14 @@ class OpeningMeter:
         scores = on_finger.sum(axis=1) - beyond.sum(axis=1)
         best = int(np.argmax(scores))
         return float(openings[best]) if on_finger[best].sum() >= _FEWEST_POINTS else float("nan")
+
+    def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView) -> Float[Array, "n 3"]:
+        """Points of one view [m] in the box that the fingers move in."""
+        rows, columns = box_window(se3.apply(se3.inverse(T_fingers_camera), self._corners), view.intrinsics)
+        depth = view.depth[rows, columns]
+        points_camera = (depth[..., None] * pixel_rays(view.intrinsics)[rows, columns])[depth > 0]
+        points = se3.apply(T_fingers_camera, points_camera.astype(float))
+        return points[((points > self._low) & (points < self._high)).all(axis=1)]
 
     def centroids(self, T_world_hand: Float[Array, "4 4"], opening_m: float, views: tuple[DepthView, ...]) -> float:
         """Distance between the centroids of the two fingers' visible points [m]; NaN where a finger is hidden.
@@ -111,8 +120,9 @@ class OpenRule:
 
     threshold_m: float = 0.065
     """Measured opening that separates open from closed [m]: wider than what is held, narrower than fully open."""
-    pads_threshold_m: float = 0.065
-    """The same for the width that the gripper itself reports in the beginning [m], whatever the measure is."""
+    pads_threshold_m: float = 0.076
+    """The same for the width that the gripper itself reports in the beginning [m], whatever the measure is. It is
+    exact, so that it may lie just below fully open: an apple is 68 mm wide."""
     hysteresis_m: float = 0.003
     """A reading must pass the threshold by so much to count [m]."""
     dwell: int = 2

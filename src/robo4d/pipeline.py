@@ -1,0 +1,217 @@
+"""From one observation to a plan: generate, read, plan. The file to read first.
+
+    Observation -> VideoGenerator -> PointmapVideo -> Reader -> GripperTrack of each arm -> Planner -> Plan
+
+The plan is then executed open loop, and the robot looks again (paper, section 3.4). Over ROS 2 every arrow is a topic
+between two nodes; here the same parts are called one after the other.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from robo4d.geometry import se3
+from robo4d.interfaces import VideoGenerator
+from robo4d.plan import Plan
+from robo4d.planning.planner import Candidate, Planner
+from robo4d.planning.robot import RobotState
+from robo4d.rgbd import RgbdPair
+from robo4d.track import GripperTrack
+from robo4d.tracking.follow import GripperPrior
+from robo4d.tracking.readout import Readout, ReadoutConfig, track_video
+from robo4d.tracking.rendering import GripperRenderer
+from robo4d.video import PointmapVideo
+
+STAGES = ("generator", "tracker", "planner")
+"""What a look consists of, by the names of the nodes that do it over ROS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the cameras and the robot tell of one moment, at which the robot stands still."""
+
+    pair: RgbdPair
+    robot: RobotState
+    """Joints at the time of the pair."""
+    grippers: Mapping[str, GripperPrior]
+    """Where each arm's gripper is by the robot's own state, by arm."""
+
+    @classmethod
+    def example(cls) -> "Observation":
+        """A grey wall and two arms at rest."""
+        robot, gripper = RobotState.example(), GripperPrior.example()
+        return cls(pair=RgbdPair.example(), robot=robot, grippers={arm: gripper for arm in robot.joints})
+
+
+class Reader(Protocol):
+    """Finds the motion of the grippers in a video: the paper's tracker, or whatever a generator knows besides."""
+
+    def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
+        """The track of every arm of the observation."""
+        ...
+
+
+class TrackerReader:
+    """Reads a video by following the grippers through it, as the paper does.
+
+    Args:
+        renderer: The gripper.
+        config: How to read.
+    """
+
+    def __init__(self, renderer: GripperRenderer, config: ReadoutConfig | None = None) -> None:
+        self._renderer, self._config = renderer, config or ReadoutConfig()
+
+    def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
+        """See `Reader`."""
+        return track_video(
+            video,
+            observation.pair,
+            priors=dict(observation.grippers),
+            renderer=self._renderer,
+            config=self._config,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """What can be chosen about a look."""
+
+    candidates: int = 1
+    """Videos that are generated, with as many seeds; the best plan is taken."""
+    still_m: float = 0.02
+    """An arm whose gripper stays within this of where it is [m] ..."""
+    still_rad: float = math.radians(12)
+    """... and turns by no more than this [rad] rests: following its track would only add the tracker's noise."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be looked with."""
+        if self.candidates < 1 or min(self.still_m, self.still_rad) < 0:
+            raise ValueError(f"at least one candidate is needed, and thresholds that are not negative, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagined:
+    """One possible future."""
+
+    seed: int
+    video: PointmapVideo
+    readout: Readout
+
+    def proposal(self, config: PipelineConfig) -> Candidate | None:
+        """What the planner is asked to do: the tracks of the arms that move; None if all of them rest.
+
+        An arm that is not found in the observation rests while another one moves. If none does, it is left to the
+        planner, whose refusal says what is wrong.
+        """
+        tracks = self.readout.tracks
+        found = {arm: track for arm, track in tracks.items() if track.usable[0] and track.usable[1:].any()}
+        moving = {arm: track for arm, track in found.items() if _moves(track, config)}
+        proposed = moving or {arm: track for arm, track in tracks.items() if arm not in found}
+        calibration = self.readout.calibration
+        residual_m = calibration.residual_m if calibration else math.inf
+        return Candidate(tracks=proposed, cross_view_residual_m=residual_m) if proposed else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What came of one observation."""
+
+    observation: Observation
+    imagined: tuple[Imagined, ...]
+    """All candidates."""
+    chosen: int
+    """Index of the one that the plan follows."""
+    plan: Plan | None
+    """What to do, or why nothing is done (`Plan.verdict`); None if no arm moves in any of the videos."""
+    durations_s: Mapping[str, float]
+    """Time that each of `STAGES` took [s]."""
+
+
+class Pipeline:
+    """Looks, imagines, and plans.
+
+    Args:
+        generator: Imagines the future.
+        reader: Finds the grippers in it.
+        planner: Turns their motion into a plan for the arms.
+        now_ns: The clock of all stamps.
+        config: What can be chosen.
+        stopwatch: Clock that durations are measured with [s].
+    """
+
+    def __init__(
+        self,
+        generator: VideoGenerator,
+        reader: Reader,
+        planner: Planner,
+        *,
+        now_ns: Callable[[], int],
+        config: PipelineConfig | None = None,
+        stopwatch: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._generator, self._reader, self._planner = generator, reader, planner
+        self._now_ns, self._config, self._stopwatch = now_ns, config or PipelineConfig(), stopwatch
+
+    def look(
+        self,
+        observation: Observation,
+        *,
+        seed: int,
+        current: Callable[[], RobotState],
+        progress: Callable[[int, int], bool] = lambda step, steps: True,
+    ) -> Look:
+        """One look.
+
+        Args:
+            observation: What is seen.
+            seed: Of the first candidate; the others have the ones that follow.
+            current: Tells the state of the robot, once the videos are there.
+            progress: See `VideoGenerator.generate`; called for each candidate anew.
+
+        Raises:
+            Cancelled: `progress` returned False.
+        """
+        generating_s = reading_s = 0.0
+        imagined: list[Imagined] = []
+        for candidate_seed in range(seed, seed + self._config.candidates):
+            begun_s = self._stopwatch()
+            video = self._generator.generate(observation.pair, seed=candidate_seed, progress=progress)
+            generated_s = self._stopwatch()
+            readout = self._reader(video, observation)
+            imagined.append(Imagined(seed=candidate_seed, video=video, readout=readout))
+            generating_s += generated_s - begun_s
+            reading_s += self._stopwatch() - generated_s
+        begun_s = self._stopwatch()
+        chosen, plan = self._plan(imagined, observation.robot, current())
+        durations_s = (generating_s, reading_s, self._stopwatch() - begun_s)
+        return Look(
+            observation=observation,
+            imagined=tuple(imagined),
+            chosen=chosen,
+            plan=plan,
+            durations_s=dict(zip(STAGES, durations_s, strict=True)),
+        )
+
+    def _plan(self, imagined: list[Imagined], observed: RobotState, current: RobotState) -> tuple[int, Plan | None]:
+        """Index of the best future, and the plan that follows it."""
+        proposals = {i: proposal for i, one in enumerate(imagined) if (proposal := one.proposal(self._config))}
+        if not proposals:
+            return 0, None
+        best, plan = self._planner.best(
+            list(proposals.values()), observed=observed, current=current, now_ns=self._now_ns()
+        )
+        return list(proposals)[best], plan
+
+
+def _moves(track: GripperTrack, config: PipelineConfig) -> bool:
+    """Whether an arm goes anywhere or its gripper acts, as far as the track can be believed."""
+    if np.any(track.open != track.open[0]):
+        return True
+    Ts = track.Ts_world_tcp[track.usable]
+    distances, angles = se3.distance(np.broadcast_to(Ts[0], Ts.shape), Ts)
+    return bool(np.any(distances > config.still_m) or np.any(angles > config.still_rad))

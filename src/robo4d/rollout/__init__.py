@@ -1,0 +1,1 @@
+"""Closed-loop success over unseen starts and cameras. Read `episode.py` first."""

@@ -1,0 +1,100 @@
+"""One closed-loop episode: look, plan, execute the whole plan open loop, look again."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from robo4d.pipeline import Look, Pipeline, PipelineConfig
+from robo4d.rollout.results import NO_MOTION, EpisodeResult, Job, LookResult
+from robo4d.rollout.robot import CellRobot
+from robo4d.rollout.world import World, world
+from robo4d.sim.state import CellState
+from robo4d.track import GripperTrack
+
+_PATIENCE = 2
+"""Looks in a row that may show no motion ..."""
+_REFUSALS = 4
+"""... or be refused, before the episode is given up."""
+
+
+def run(job: Job, progress: Callable[[float], None]) -> EpisodeResult:
+    """Run one episode in this process."""
+    return run_episode(world(job.task, job.config), job.seed, progress)
+
+
+def run_episode(shared: World, seed: int, progress: Callable[[float], None] = lambda share: None) -> EpisodeResult:
+    """One episode.
+
+    Args:
+        shared: What the episodes of the task share.
+        seed: Start and cameras.
+        progress: Told the share of looks that are used up.
+    """
+    begun_s, config = time.process_time(), shared.config
+    robot, cameras, solvable = shared.begin(seed)
+    pipeline = Pipeline(
+        shared.subject.generator,
+        shared.reader,
+        shared.planner,
+        now_ns=lambda: robot.now_ns,
+        config=PipelineConfig(candidates=config.candidates),
+    )
+    robot.rest()
+    looks: list[LookResult] = []
+    success, still, refused = False, 0, 0
+    while not success and len(looks) < config.max_looks and still < _PATIENCE and refused < _REFUSALS:
+        progress(len(looks) / config.max_looks)
+        look_seed = config.candidates * (seed * config.max_looks + len(looks))
+        look = pipeline.look(shared.observe(robot, cameras), seed=look_seed, current=robot.joints)
+        truth = shared.subject.truth() if shared.subject.truth else None
+        looks.append(_act(look, robot, None if truth is None else tracker_error_mm(_tracks(look), truth)))
+        still = still + 1 if look.plan is None else 0
+        refused = refused + 1 if look.plan and not look.plan.verdict.accepted else 0
+        robot.rest()
+        success = shared.cell.success()
+    return EpisodeResult(
+        config=config,
+        task=shared.task,
+        seed=seed,
+        success=success,
+        looks=tuple(looks),
+        time_s=robot.state.time_s,
+        cpu_s=time.process_time() - begun_s,
+        solvable=solvable,
+    )
+
+
+def tracker_error_mm(tracks: Mapping[str, GripperTrack], truth: Sequence[CellState]) -> float:
+    """Farthest that a vouched TCP is from the true one [mm].
+
+    Args:
+        tracks: By arm.
+        truth: The cell in each frame of the tracks.
+    """
+    worst = 0.0
+    for arm, track in tracks.items():
+        true = np.stack([state.arms[arm].T_world_tcp[:3, 3] for state in truth])
+        errors = np.linalg.norm(track.Ts_world_tcp[:, :3, 3] - true, axis=-1)[track.usable]
+        worst = max(worst, float(1000 * errors.max(initial=0)))
+    return worst
+
+
+def _tracks(look: Look) -> Mapping[str, GripperTrack]:
+    return look.imagined[look.chosen].readout.tracks
+
+
+def _act(look: Look, robot: CellRobot, error_mm: float | None) -> LookResult:
+    """Do what a look came to, and tell of it."""
+    if look.plan is None:
+        return LookResult(verdict=NO_MOTION, tracker_error_mm=error_mm)
+    verdict = look.plan.verdict
+    if not verdict.accepted:
+        return LookResult(verdict=verdict.code.name, reason=verdict.reason, tracker_error_mm=error_mm)
+    ended = robot.execute(look.plan)
+    return LookResult(
+        verdict=verdict.code.name,
+        execution=ended.code,
+        reason="" if ended.success else ended.reason,
+        tracker_error_mm=error_mm,
+    )

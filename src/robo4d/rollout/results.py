@@ -1,0 +1,179 @@
+"""What closed-loop episodes came to: a row for each, which stage lost it, and the success rate with its uncertainty."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scipy.stats import binomtest
+
+from robo4d.plan import Code
+from robo4d.sim.tasks import Distribution
+
+Stage = Literal["generator", "tracker", "planner", "execution", "task"]
+STAGES: tuple[Stage, ...] = ("generator", "tracker", "planner", "execution", "task")
+NO_MOTION = "NO_MOTION"
+"""`LookResult.verdict` of a video in which no arm moves."""
+REACHED = "ok"
+"""`LookResult.execution` of a plan whose end was reached, as in `robo4d.execution.outputs.Finished`."""
+_WRONG_MM = 25.0
+"""A vouched pose farther than this from the truth is the tracker's fault: a gripper misses its object by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """What all episodes of a row of the table have in common."""
+
+    generator: str = "oracle"
+    """As on the command line: a name, or a folder of weights."""
+    distribution: Distribution = "standard"
+    size: int = 128
+    """Height and width of the images [px]."""
+    degrade_mm: float = 0.0
+    """Noise of the oracle's depth [mm], with bias, flying pixels and holes in proportion; 0 leaves it perfect."""
+    candidates: int = 1
+    """Videos of each look, of which the best is followed."""
+    max_looks: int = 20
+    """An episode that needs more has failed."""
+    ros: bool = False
+    """Whether the parts are ROS 2 nodes."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if self.size < 32 or min(self.candidates, self.max_looks) < 1 or self.degrade_mm < 0:
+            raise ValueError(
+                f"size must be at least 32, candidates and max_looks at least 1, degrade_mm not negative, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode to run."""
+
+    task: str
+    seed: int
+    """Start of the episode, and its cameras."""
+    config: RolloutConfig
+    report: Path | None = None
+    """A report page to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookResult:
+    """What one look came to."""
+
+    verdict: str
+    """Name of the plan's `robo4d.plan.Code`, or `NO_MOTION`."""
+    execution: str = ""
+    """How the execution ended, `REACHED` or the executor's code; empty if there was none."""
+    tracker_error_mm: float | None = None
+    """Farthest that a vouched TCP is from where it truly is in the video [mm]; None where the truth is not known."""
+    reason: str = ""
+    """The sentence that belongs to a refusal, or to an execution that was not completed."""
+
+    @property
+    def fault(self) -> Stage | None:
+        """The first stage, along the way of the data, that went wrong."""
+        if self.tracker_error_mm is not None and self.tracker_error_mm > _WRONG_MM:
+            return "tracker"
+        if self.verdict not in (Code.ACCEPTED.name, NO_MOTION):
+            return "planner"
+        return "execution" if self.execution not in ("", REACHED) else None
+
+    @property
+    def symptom(self) -> str:
+        """The fault by its name."""
+        names = {
+            "tracker": f"{self.tracker_error_mm or 0:.0f} mm",
+            "planner": self.verdict.lower(),
+            "execution": self.execution,
+        }
+        return f"{self.fault}: {names[self.fault]}" if self.fault else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeResult:
+    """One closed-loop episode. In one process and over ROS 2 it has the same fields, so that the rows compare.
+
+    `robo4d_ros.rollout.run_over_ros(jobs, finished, progress)` makes them over ROS: for each `Job` it resets the
+    simulator to the seed, with the two cameras of `robo4d.rollout.world.sample_views`, lets the session run with
+    automatic approval until it ends or `max_looks` is reached, asks the simulator for success, and calls
+    `finished(job, result)`. `looks` follows from the topics: the verdict of each plan, and the code of each
+    execution's result; `tracker_error_mm` may stay None.
+    """
+
+    config: RolloutConfig
+    task: str
+    seed: int
+    success: bool
+    looks: tuple[LookResult, ...]
+    time_s: float
+    """Simulated time from the start to success or to giving up [s]."""
+    cpu_s: float
+    """Processor time of all parts [s]; 0 where it was not measured."""
+    solvable: bool = True
+    """Whether the scripted expert solves the same start."""
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that lost it; None for a success.
+
+        It is the one that was at fault in most looks. Where every look went well, the video itself led nowhere
+        (`generator`); unless it was the oracle's and the start can be solved: then the looks were used up (`task`).
+        """
+        if self.success:
+            return None
+        faults: list[Stage] = [look.fault for look in self.looks if look.fault]
+        if faults:
+            return max(faults, key=faults.count)
+        return "task" if self.config.generator == "oracle" and self.solvable else "generator"
+
+    @property
+    def symptoms(self) -> dict[str, int]:
+        """How often each fault occurred."""
+        return dict(Counter(look.symptom for look in self.looks if look.symptom))
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({**asdict(self), "stage": self.stage})
+
+    @classmethod
+    def from_json(cls, line: str) -> "EpisodeResult":
+        """What `to_json` wrote."""
+        row: dict[str, Any] = json.loads(line)
+        del row["stage"]  # follows from the rest
+        config, looks = RolloutConfig(**row.pop("config")), tuple(LookResult(**look) for look in row.pop("looks"))
+        return cls(config=config, looks=looks, **row)
+
+
+def summary(task: str, results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """One row of the table, for people and for files. `ci95` is Wilson's interval.
+
+    Args:
+        task: Its name, or "all".
+        results: At least one, all of one configuration.
+    """
+    successes, failures = sum(r.success for r in results), [r for r in results if not r.success]
+    interval = binomtest(successes, len(results)).proportion_ci(method="wilson")
+    stages = Counter(failure.stage for failure in failures)
+    symptoms = sum((Counter(failure.symptoms) for failure in failures), Counter[str]())
+    return {
+        "task": task,
+        **asdict(results[0].config),
+        "episodes": len(results),
+        "successes": successes,
+        "success_rate": successes / len(results),
+        "ci95": [float(interval.low), float(interval.high)],
+        "failures_by_stage": {stage: stages[stage] for stage in STAGES},
+        "symptoms_of_failures": dict(symptoms.most_common()),
+        "failed_seeds": sorted(failure.seed for failure in failures),
+        "mean_looks": _mean([len(r.looks) for r in results]),
+        "mean_time_s": _mean([r.time_s for r in results]),
+        "mean_cpu_s": _mean([r.cpu_s for r in results]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
