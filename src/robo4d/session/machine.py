@@ -1,0 +1,343 @@
+"""The state machine of a session: observe, plan, review, execute, and observe again, until nothing is left to do.
+
+It has no clock and no threads. Requests of the operator and news of the other parts change its state; `step` gives what
+is to be done about it. Every wait has a limit, and every end a sentence that says what to do.
+"""
+
+import math
+from dataclasses import dataclass
+
+from robo4d.execution.outputs import State as ExecutorState
+from robo4d.session.values import (
+    Command,
+    Execute,
+    Generate,
+    Proposal,
+    Refused,
+    Request,
+    State,
+    Surroundings,
+    Transition,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConfig:
+    """How a session goes on by itself, and how long it waits."""
+
+    auto_approve: bool = False
+    """Execute accepted plans without asking anybody: for simulation only."""
+    max_looks: int = 20
+    """Plans that are executed before the session ends."""
+    still_looks: int = 2
+    """Plans without motion, one after the other, that end the session: nothing is left to do."""
+    max_attempts: int = 3
+    """Videos that are made, with a seed each, before an observation without an accepted plan ends in HOLD."""
+    seed: int = 0
+    """Of the first video; each further one takes the next."""
+    speed_scale: float = 1.0
+    """Share of its own speed at which a plan is executed, 0.1 to 1."""
+    rest_s: float = 0.6
+    """The arms must have stood still this long before an observation counts [s]: longer than images are old."""
+    handover_limit_s: float = 15.0
+    """For the arms to come to rest [s]."""
+    observe_limit_s: float = 15.0
+    """For the generator to begin [s]."""
+    generate_limit_s: float = 180.0
+    """For a video [s]; the paper's model takes 30 s on its GPU."""
+    plan_limit_s: float = 60.0
+    """For tracking and planning [s]."""
+    review_limit_s: float = 90.0
+    """For the operator's decision [s]; the executor takes no plan whose observation is older than 120 s."""
+    execution_slack_s: float = 30.0
+    """Beyond the duration of a plan at its speed, for grippers and stops [s]."""
+    pause_limit_s: float = 300.0
+    """For a paused plan to be resumed [s]."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would never begin or never end."""
+        counts = (self.max_looks, self.still_looks, self.max_attempts)
+        waits = [value for name, value in vars(self).items() if name.endswith("_s")]
+        if min(counts) < 1 or min(waits) <= 0 or not 0.1 <= self.speed_scale <= 1 or self.seed < 0:
+            raise ValueError(f"counts and times must be positive, speed_scale 0.1 to 1, seed not negative, got {self}")
+
+
+_ACTIVE = (State.HANDOVER, State.OBSERVE, State.PLANNING, State.REVIEW, State.EXECUTING, State.PAUSED)
+_GENERATING = (State.OBSERVE, State.PLANNING)
+_NEEDED = {
+    State.OBSERVE: ("generator", "tracker", "planner"),
+    State.PLANNING: ("generator", "tracker", "planner"),
+    State.EXECUTING: ("executor",),
+    State.PAUSED: ("executor",),
+}
+
+
+class Session:
+    """One session.
+
+    Args:
+        config: How it goes on by itself, and how long it waits.
+    """
+
+    def __init__(self, config: SessionConfig) -> None:
+        self._config = config
+        self._state, self._reason = State.IDLE, ""
+        self._begun_in: State | None = None
+        self._since_ns = self._now_ns = 0
+        self._rest_since: tuple[int, int] | None = None
+        """Since when the arms rest, on both clocks [ns]."""
+        self._rest_stamp_ns = 0
+        self._commands: list[Command] = []
+        self._transitions: list[Transition] = []
+        self._looks = self._still = self._attempts = self._videos = 0
+        self._generating = self._taken_over = False
+        self._observation_ns: int | None = None
+        self._early: Proposal | None = None
+        self._plan: Proposal | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def plan_id(self) -> str:
+        """The plan under review or in execution; empty where there is none."""
+        return self._plan.plan_id if self._plan else ""
+
+    def start(self) -> None:
+        """Begin; Refused while a session goes on or the arms do not follow."""
+        if self._state not in (State.IDLE, State.HOLD):
+            raise Refused(f"the session is {self._state.value}: call session/stop first, or end teleoperation or fault")
+        self._looks = self._still = 0
+        self._begin("started by the operator")
+
+    def stop(self) -> None:
+        """End it: the arms come to rest and hold. Never refused."""
+        if self._state in _ACTIVE or self._state is State.HOLD:
+            self._leave(State.IDLE, "stopped by the operator")
+
+    def pause(self) -> None:
+        """Come to rest on the path; Refused where no plan is executed."""
+        if self._state is not State.EXECUTING:
+            raise Refused(f"only an execution can be paused, the session is {self._state.value}")
+        self._commands.append(Request.PAUSE)
+
+    def resume(self) -> None:
+        """Go on with a paused plan, or observe again after HOLD; Refused elsewhere."""
+        if self._state is State.PAUSED:
+            self._commands.append(Request.RESUME)
+        elif self._state is State.HOLD:
+            self._begin("resumed by the operator")
+        else:
+            raise Refused(f"nothing to resume: the session is {self._state.value}")
+
+    def review(self, plan_id: str, approve: bool, reason: str) -> None:
+        """The operator's decision; Refused where it is about another plan than the one under review."""
+        if self._state is not State.REVIEW or self._plan is None:
+            raise Refused(f"no plan is under review: the session is {self._state.value}")
+        if plan_id != self._plan.plan_id:
+            raise Refused(f"plan {self._plan.plan_id} is under review, not {plan_id or 'one without a name'}")
+        if approve:
+            self._execute(f"approved by the operator{_because(reason)}")
+        else:
+            self._observe(f"the operator rejected plan {plan_id}{_because(reason)}")
+
+    def generation_began(self) -> None:
+        """The generator has taken its observation."""
+        if self._state is State.OBSERVE and self._generating:
+            self._go(State.PLANNING, "a video is being made")
+
+    def generated(self, observation_ns: int | None, message: str) -> None:
+        """The generator's answer.
+
+        Args:
+            observation_ns: Exposure of the observation [ns]; None where there is no video.
+            message: What prevented it.
+        """
+        if self._state not in _GENERATING or not self._generating:
+            return
+        self._generating = False
+        if observation_ns is None:
+            self._failed(f"no video: {message}")
+        elif observation_ns < self._rest_stamp_ns:
+            self._failed("the video starts from an image in which the arms still moved: are the cameras slow?")
+        else:
+            self._observation_ns = observation_ns
+            self._go(State.PLANNING, "the video is made; it is tracked and planned with")
+            if self._early is not None:
+                self.planned(self._early)
+
+    def planned(self, proposal: Proposal) -> None:
+        """A plan was published. Plans of other observations are ignored."""
+        if self._state not in _GENERATING:
+            return
+        if self._observation_ns is None:  # it came before the generator's answer
+            self._early = proposal
+            return
+        if proposal.stamp_ns != self._observation_ns:
+            return
+        if proposal.refusal:
+            self._failed(f"plan {proposal.plan_id} was refused: {proposal.refusal}")
+        elif proposal.duration_s == 0:
+            self._still += 1
+            if self._still >= self._config.still_looks:
+                self._leave(State.IDLE, f"done: {self._still} plans in a row hold no motion")
+            else:
+                self._observe("the plan holds no motion: look again")
+        else:
+            self._plan, self._still = proposal, 0
+            self._go(State.REVIEW, f"plan {proposal.plan_id} awaits a decision")
+            if self._config.auto_approve:
+                self._execute("approved automatically")
+
+    def executed(self, success: bool, code: str, message: str) -> None:
+        """How the execution ended."""
+        if self._state not in (State.EXECUTING, State.PAUSED):
+            return
+        if success:
+            self._looks += 1
+            self._attempts = 0
+            if self._looks >= self._config.max_looks:
+                self._leave(State.IDLE, f"the limit of {self._looks} executed plans is reached")
+            else:
+                self._observe("the plan is executed")
+        elif code in ("stale_plan", "start_mismatch"):
+            self._failed(f"the executor refused the plan: {message}")
+        else:
+            self._go(State.HOLD, f"the execution ended, {code}: {message}; `resume` observes again")
+            self._plan = None
+
+    def executor_is(self, state: ExecutorState, reason: str) -> None:
+        """What the executor does now."""
+        if state is ExecutorState.FAULT:
+            self._leave(State.FAULT, f"the executor is in fault: {reason}")
+        elif state is ExecutorState.TELEOP:
+            self._taken_over = self._state in (*_ACTIVE, State.HOLD)
+            self._leave(State.TELEOP, "the operator moves the arms")
+        elif self._state is State.FAULT:
+            self._go(State.IDLE, "the executor has recovered: start again")
+        elif self._state is State.TELEOP and self._taken_over:
+            self._go(State.HOLD, "teleoperation has ended: `resume` observes again, `stop` gives up")
+        elif self._state is State.TELEOP:
+            self._go(State.IDLE, "teleoperation has ended")
+        elif self._state is State.EXECUTING and state is ExecutorState.PAUSED:
+            self._go(State.PAUSED, reason)
+        elif self._state is State.PAUSED and state is ExecutorState.EXECUTING:
+            self._go(State.EXECUTING, reason)
+
+    def step(self, surroundings: Surroundings) -> tuple[tuple[Command, ...], tuple[Transition, ...]]:
+        """What is to be done now, and how the state has changed since the last step."""
+        self._now_ns = surroundings.now_ns
+        if self._begun_in is not self._state:
+            self._begun_in, self._since_ns = self._state, self._now_ns
+        if not surroundings.at_rest:
+            self._rest_since = None
+        elif self._rest_since is None:
+            self._rest_since = (surroundings.now_ns, surroundings.stamp_ns)
+        self._wait(surroundings)
+        commands, self._commands = tuple(self._commands), []
+        transitions, self._transitions = tuple(self._transitions), []
+        return commands, transitions
+
+    def _wait(self, surroundings: Surroundings) -> None:
+        """Go on when what is waited for has come, and give up when it does not."""
+        if gone := [name for name in surroundings.missing if name in _NEEDED.get(self._state, ())]:
+            self._leave(State.HOLD, f"the node {' and '.join(gone)} is not there: start it, then `resume`")
+        elif self._state is State.HANDOVER and self._rested:
+            self._observe("the arms rest")
+        elif self._state is State.OBSERVE and self._rested and not self._generating:
+            assert self._rest_since is not None
+            self._rest_stamp_ns = self._rest_since[1]
+            self._commands.append(Generate(seed=self._config.seed + self._videos))
+            self._videos, self._generating = self._videos + 1, True
+        elif self._now_ns - self._since_ns > 1e9 * self._limit_s:
+            self._leave(State.HOLD, f"{self._overdue} within {self._limit_s:.0f} s; then `resume`")
+
+    @property
+    def _rested(self) -> bool:
+        return self._rest_since is not None and self._now_ns - self._rest_since[0] >= 1e9 * self._config.rest_s
+
+    @property
+    def _limit_s(self) -> float:
+        """Longest stay in this state [s]."""
+        config, plan = self._config, self._plan
+        match self._state:
+            case State.HANDOVER:
+                return config.handover_limit_s
+            case State.OBSERVE:
+                return config.observe_limit_s
+            case State.PLANNING:
+                return config.generate_limit_s if self._generating else config.plan_limit_s
+            case State.REVIEW:
+                return config.review_limit_s
+            case State.EXECUTING:
+                return (plan.duration_s if plan else 0.0) / config.speed_scale + config.execution_slack_s
+            case State.PAUSED:
+                return config.pause_limit_s
+            case _:
+                return math.inf
+
+    @property
+    def _overdue(self) -> str:
+        """What did not come to pass, and what to look at."""
+        match self._state:
+            case State.HANDOVER:
+                return "the arms did not come to rest, or their joint states do not arrive,"
+            case State.OBSERVE if not self._generating:
+                return "the arms did not come to rest"
+            case State.OBSERVE | State.PLANNING if self._generating:
+                return "the generator made no video: see its log"
+            case State.PLANNING:
+                return "no plan came of the video: see the logs of tracker and planner"
+            case State.REVIEW:
+                return "nobody decided on the plan"
+            case State.PAUSED:
+                return "nobody resumed the plan"
+            case _:
+                return "the execution did not end: see the executor"
+
+    def _begin(self, reason: str) -> None:
+        """Go on from resting arms."""
+        self._attempts = 0
+        self._rest_since = None
+        self._go(State.HANDOVER, reason)
+
+    def _observe(self, reason: str) -> None:
+        self._plan = self._early = self._observation_ns = None
+        self._go(State.OBSERVE, reason)
+
+    def _failed(self, reason: str) -> None:
+        """An attempt at this look has come to nothing."""
+        self._attempts += 1
+        if self._attempts < self._config.max_attempts:
+            self._observe(f"{reason}; trying another video")
+        else:
+            self._leave(State.HOLD, f"{reason}; {self._attempts} attempts failed, `resume` tries again")
+
+    def _execute(self, reason: str) -> None:
+        assert self._plan is not None  # it was under review
+        self._commands.append(Execute(plan_id=self._plan.plan_id, speed_scale=self._config.speed_scale))
+        self._go(State.EXECUTING, reason)
+
+    def _leave(self, state: State, reason: str) -> None:
+        """Give up what is being done."""
+        if self._generating:
+            self._commands.append(Request.CANCEL_GENERATION)
+            self._generating = False
+        if self._state in (State.EXECUTING, State.PAUSED) and state in (State.IDLE, State.HOLD):
+            self._commands.append(Request.STOP)
+        self._go(state, reason)
+        self._plan = self._early = self._observation_ns = None
+
+    def _go(self, state: State, reason: str) -> None:
+        if (state, reason) == (self._state, self._reason):
+            return
+        self._transitions.append(Transition(previous=self._state, state=state, reason=reason, plan_id=self.plan_id))
+        if state is not self._state or state is State.PLANNING:
+            self._begun_in = None  # its limit counts from the next step on
+        self._state, self._reason = state, reason
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""

@@ -1,0 +1,420 @@
+import contextlib
+import dataclasses
+import itertools
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from robo4d.execution.outputs import State as ExecutorState
+from robo4d.session import Execute, Generate, Proposal, Refused, Request, Session, SessionConfig, State, Surroundings
+
+PERIOD_S = 0.1
+EPOCH_NS = 10**18
+"""Of the clock of the messages, to tell it from the other one."""
+
+
+class Rig:
+    """A session whose time passes in its steps only."""
+
+    def __init__(self, **config):
+        self.session = Session(SessionConfig(**config))
+        self.now_ns = self.asked = 0
+        self.commands, self.transitions = [], []
+
+    def step(self, **changes):
+        self.now_ns += round(1e9 * PERIOD_S)
+        given = {"now_ns": self.now_ns, "stamp_ns": self.stamp_ns, "at_rest": True, "missing": ()} | changes
+        commands, transitions = self.session.step(Surroundings(**given))
+        self.commands += commands
+        self.transitions += transitions
+        return commands
+
+    def wait(self, seconds, **changes):
+        for _ in range(round(seconds / PERIOD_S)):
+            self.step(**changes)
+
+    @property
+    def stamp_ns(self):
+        return EPOCH_NS + self.now_ns
+
+    @property
+    def state(self):
+        return self.session.state
+
+    @property
+    def reason(self):
+        self.step()
+        return self.transitions[-1].reason
+
+    def until_generation(self):
+        self.asked += 1
+        for _ in range(100):
+            if sum(isinstance(command, Generate) for command in self.commands) == self.asked:
+                self.session.generation_began()
+                return
+            self.step()
+        raise AssertionError("no video was asked for")
+
+    def imagine(self, plan_id="1", refusal="", duration_s=5.0):
+        """A video, tracked and planned with."""
+        self.until_generation()
+        stamp_ns = self.stamp_ns
+        self.session.generated(stamp_ns, "")
+        self.session.planned(Proposal(plan_id=plan_id, stamp_ns=stamp_ns, refusal=refusal, duration_s=duration_s))
+        self.step()
+
+    def execute(self, plan_id="1"):
+        self.session.executor_is(ExecutorState.EXECUTING, "plan")
+        self.session.executed(True, "ok", "done")
+        self.step()
+
+
+def test_a_look_goes_from_observation_to_execution_and_looks_again():
+    rig = Rig()
+    rig.session.start()
+    rig.imagine("a")
+    assert rig.state is State.REVIEW
+    rig.session.review("a", True, "looks good")
+    rig.step()
+    assert rig.commands[-1] == Execute(plan_id="a", speed_scale=1.0)
+    rig.execute()
+    assert [t.state.value for t in rig.transitions] == [
+        "handover", "observe", "planning", "planning", "review", "executing", "observe",
+    ]  # fmt: skip
+    assert rig.transitions[5].reason.endswith("looks good")
+    assert [t.plan_id for t in rig.transitions[4:]] == ["a", "a", ""]
+
+
+def test_nothing_is_executed_without_approval_unless_asked_for():
+    rig = Rig()
+    rig.session.start()
+    rig.imagine()
+    rig.wait(20)
+    assert not any(isinstance(command, Execute) for command in rig.commands)
+    automatic = Rig(auto_approve=True)
+    automatic.session.start()
+    automatic.imagine()
+    assert isinstance(automatic.commands[-1], Execute)
+
+
+def test_no_video_is_asked_for_before_the_arms_have_rested():
+    rig = Rig(rest_s=1.0)
+    rig.session.start()
+    rig.wait(5, at_rest=False)
+    assert rig.state is State.HANDOVER
+    rig.wait(0.9)
+    assert not rig.commands
+    rig.wait(0.5)
+    assert rig.commands == [Generate(seed=0)]
+
+
+def test_a_video_that_starts_while_the_arms_moved_is_made_again():
+    rig = Rig()
+    rig.session.start()
+    rig.until_generation()
+    rig.session.generated(rig.stamp_ns - 3 * 10**9, "")
+    assert "still moved" in rig.reason
+    rig.until_generation()
+    assert rig.commands[-1] == Generate(seed=1)
+
+
+def test_refused_plans_are_made_anew_with_other_seeds_and_then_held():
+    rig = Rig(max_attempts=3, seed=7)
+    rig.session.start()
+    for _ in range(3):
+        assert rig.state is not State.HOLD
+        rig.imagine(refusal="WORKSPACE: too low")
+    assert rig.state is State.HOLD
+    assert "WORKSPACE: too low; 3 attempts failed" in rig.reason
+    assert [c.seed for c in rig.commands] == [7, 8, 9]
+    rig.session.resume()
+    rig.imagine()
+    assert rig.state is State.REVIEW
+
+
+def test_two_plans_without_motion_end_the_session():
+    rig = Rig()
+    rig.session.start()
+    rig.imagine(duration_s=0.0)
+    assert rig.state is State.OBSERVE
+    rig.imagine(duration_s=0.0)
+    assert rig.state is State.IDLE
+    assert "2 plans in a row hold no motion" in rig.reason
+
+
+def test_a_motion_in_between_begins_the_count_of_still_plans_anew():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine(duration_s=0.0)
+    rig.imagine()
+    rig.execute()
+    rig.imagine(duration_s=0.0)
+    assert rig.state is State.OBSERVE
+
+
+def test_the_number_of_looks_is_limited():
+    rig = Rig(auto_approve=True, max_looks=2)
+    rig.session.start()
+    for _ in range(2):
+        rig.imagine()
+        rig.execute()
+    assert rig.state is State.IDLE
+    assert "limit of 2" in rig.reason
+
+
+def test_a_plan_that_comes_before_the_generators_answer_counts():
+    rig = Rig()
+    rig.session.start()
+    rig.until_generation()
+    stamp_ns = rig.stamp_ns
+    rig.session.planned(Proposal(plan_id="1", stamp_ns=stamp_ns, refusal="", duration_s=1.0))
+    assert rig.state is State.PLANNING
+    rig.session.generated(stamp_ns, "")
+    assert rig.state is State.REVIEW
+
+
+def test_a_plan_of_another_observation_is_ignored():
+    rig = Rig()
+    rig.session.start()
+    rig.until_generation()
+    rig.session.generated(rig.stamp_ns, "")
+    rig.session.planned(Proposal(plan_id="1", stamp_ns=5, refusal="", duration_s=1.0))
+    assert rig.state is State.PLANNING
+
+
+def test_a_decision_on_another_plan_is_refused():
+    rig = Rig()
+    rig.session.start()
+    with pytest.raises(Refused, match="no plan is under review"):
+        rig.session.review("1", True, "")
+    rig.imagine("2")
+    with pytest.raises(Refused, match="plan 2 is under review, not 1"):
+        rig.session.review("1", True, "")
+
+
+def test_a_rejected_plan_is_followed_by_another_look():
+    rig = Rig()
+    rig.session.start()
+    rig.imagine("2")
+    rig.session.review("2", False, "too near the shelf")
+    assert rig.state is State.OBSERVE
+    assert "too near the shelf" in rig.reason
+
+
+def test_an_execution_is_paused_and_resumed():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine()
+    rig.session.pause()
+    assert Request.PAUSE in rig.step()
+    rig.session.executor_is(ExecutorState.PAUSED, "paused by the operator")
+    assert rig.state is State.PAUSED
+    rig.session.resume()
+    assert Request.RESUME in rig.step()
+    rig.session.executor_is(ExecutorState.EXECUTING, "resumed")
+    assert rig.state is State.EXECUTING
+    rig.session.executed(True, "ok", "")
+    assert rig.state is State.OBSERVE
+
+
+def test_an_execution_that_fails_holds_and_resumes_with_a_new_look():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine()
+    rig.session.executed(False, "state_stale", "the arm's state is late")
+    assert rig.state is State.HOLD
+    assert "state_stale: the arm's state is late" in rig.reason
+    rig.session.resume()
+    rig.imagine()
+    assert isinstance(rig.commands[-1], Execute)
+
+
+def test_a_plan_that_the_executor_finds_too_old_is_made_anew():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine()
+    rig.session.executed(False, "start_mismatch", "the arm has moved")
+    assert rig.state is State.OBSERVE
+
+
+def test_the_operators_hand_ends_everything_and_resumes_only_on_request():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine()
+    rig.session.executor_is(ExecutorState.TELEOP, "taken over")
+    rig.session.executed(False, "taken_over", "the operator took over")
+    assert rig.state is State.TELEOP
+    rig.session.executor_is(ExecutorState.READY, "released")
+    rig.wait(60)
+    assert rig.state is State.HOLD
+    rig.session.resume()
+    assert rig.state is State.HANDOVER
+
+
+def test_teleoperation_without_a_session_ends_where_it_began():
+    rig = Rig()
+    rig.session.executor_is(ExecutorState.TELEOP, "taken over")
+    with pytest.raises(Refused, match="teleop"):
+        rig.session.start()
+    rig.session.executor_is(ExecutorState.READY, "released")
+    assert rig.state is State.IDLE
+
+
+def test_a_fault_of_the_executor_is_left_when_it_is_reset():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
+    rig.imagine()
+    rig.session.executor_is(ExecutorState.FAULT, "collision reflex")
+    assert rig.state is State.FAULT
+    assert "collision reflex" in rig.reason
+    with pytest.raises(Refused):
+        rig.session.resume()
+    rig.session.executor_is(ExecutorState.IDLE, "reset")
+    assert rig.state is State.IDLE
+
+
+def test_stop_gives_everything_up():
+    rig = Rig()
+    rig.session.start()
+    rig.until_generation()
+    rig.session.stop()
+    assert Request.CANCEL_GENERATION in rig.step()
+    assert rig.state is State.IDLE
+    rig.session.generated(None, "cancelled")
+    assert rig.state is State.IDLE
+    rig.session.start()
+    rig.imagine("1")
+    rig.session.review("1", True, "")
+    rig.session.stop()
+    assert Request.STOP in rig.step()
+    rig.session.executed(False, "stop", "stopped")
+    assert rig.state is State.IDLE
+
+
+def reach(state):
+    """A session that waits in a state."""
+    rig = Rig()
+    rig.session.start()
+    if state is State.HANDOVER:
+        return rig, {"at_rest": False}
+    if state is State.OBSERVE:
+        while not rig.commands:
+            rig.step()
+        return rig, {}
+    if state is State.PLANNING:
+        rig.until_generation()
+        rig.session.generated(rig.stamp_ns, "")
+        return rig, {}
+    rig.imagine()
+    if state is not State.REVIEW:
+        rig.session.review("1", True, "")
+    if state is State.PAUSED:
+        rig.session.executor_is(ExecutorState.PAUSED, "gripper")
+    return rig, {}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.HANDOVER, "did not come to rest, or their joint states do not arrive, within 15 s"),
+        (State.OBSERVE, "the generator made no video: see its log within 15 s"),
+        (State.PLANNING, "see the logs of tracker and planner within 60 s"),
+        (State.REVIEW, "nobody decided on the plan within 90 s"),
+        (State.EXECUTING, "the execution did not end"),
+        (State.PAUSED, "nobody resumed the plan within 300 s"),
+    ],
+)
+def test_every_wait_ends_with_a_reason(state, reason):
+    rig, changes = reach(state)
+    rig.step(**changes)
+    assert rig.state is state
+    rig.wait(310, **changes)
+    assert rig.state is State.HOLD
+    assert reason in rig.transitions[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("state", "name"), [(State.OBSERVE, "generator"), (State.PLANNING, "planner"), (State.EXECUTING, "executor")]
+)
+def test_a_node_that_is_gone_is_named(state, name):
+    rig, changes = reach(state)
+    rig.step(**changes, missing=(name,))
+    assert rig.state is State.HOLD
+    assert f"the node {name} is not there" in rig.transitions[-1].reason
+
+
+def test_impossible_settings_are_refused():
+    for wrong in ({"max_looks": 0}, {"speed_scale": 0.01}, {"rest_s": -1.0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            dataclasses.replace(SessionConfig(), **wrong)
+
+
+class AnyNews(RuleBasedStateMachine):
+    """Whatever comes in whatever order: nothing is executed that was not approved, and what is begun is ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.rig, self.approved, self.count = Rig(), set(), 0
+
+    @rule(request=st.sampled_from(["start", "stop", "pause", "resume"]))
+    def ask(self, request):
+        with contextlib.suppress(Refused):
+            getattr(self.rig.session, request)()
+
+    @rule(approve=st.booleans())
+    def decide(self, approve):
+        plan_id = self.rig.session.plan_id
+        try:
+            self.rig.session.review(plan_id, approve, "")
+        except Refused:
+            return
+        if approve:
+            self.approved.add(plan_id)
+
+    @rule(seconds=st.sampled_from([0.1, 2.0, 100.0]), at_rest=st.booleans())
+    def wait(self, seconds, at_rest):
+        self.rig.wait(seconds, at_rest=at_rest)
+
+    @rule(good=st.booleans())
+    def generated(self, good):
+        self.rig.session.generation_began()
+        self.rig.session.generated(self.rig.stamp_ns if good else None, "no image")
+
+    @rule(refusal=st.sampled_from(["", "too far"]), duration_s=st.sampled_from([0.0, 3.0]))
+    def planned(self, refusal, duration_s):
+        self.count += 1
+        observation_ns = self.rig.session._observation_ns or 0
+        self.rig.session.planned(
+            Proposal(plan_id=str(self.count), stamp_ns=observation_ns, refusal=refusal, duration_s=duration_s)
+        )
+
+    @rule(success=st.booleans(), code=st.sampled_from(["stop", "start_mismatch", "taken_over"]))
+    def executed(self, success, code):
+        self.rig.session.executed(success, code, "")
+
+    @rule(state=st.sampled_from(list(ExecutorState)))
+    def executor(self, state):
+        self.rig.session.executor_is(state, "news")
+
+    @invariant()
+    def only_approved_plans_are_executed(self):
+        self.rig.step()
+        executed = [command.plan_id for command in self.rig.commands if isinstance(command, Execute)]
+        assert set(executed) <= self.approved
+        assert len(set(executed)) == len(executed)
+
+    @invariant()
+    def a_plan_is_named_where_there_is_one(self):
+        with_plan = (State.REVIEW, State.EXECUTING, State.PAUSED)
+        assert (self.rig.state in with_plan) == bool(self.rig.session.plan_id)
+
+    @invariant()
+    def transitions_are_a_chain(self):
+        states = [(t.previous, t.state) for t in self.rig.transitions]
+        assert all(a[1] is b[0] for a, b in itertools.pairwise(states))
+
+
+TestAnyNews = AnyNews.TestCase
+TestAnyNews.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
