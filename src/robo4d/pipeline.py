@@ -10,17 +10,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-from robo4d.geometry import se3
 from robo4d.interfaces import VideoGenerator
 from robo4d.plan import Plan
+from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Candidate, Planner
 from robo4d.planning.robot import RobotState
 from robo4d.rgbd import RgbdPair
-from robo4d.track import GripperTrack
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.readout import Readout, ReadoutConfig, track_video
 from robo4d.tracking.rendering import GripperRenderer
@@ -47,6 +44,7 @@ class Observation:
         return cls(pair=RgbdPair.example(), robot=robot, grippers={arm: gripper for arm in robot.joints})
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Finds the motion of the grippers in a video: the paper's tracker, or whatever a generator knows besides."""
 
@@ -103,15 +101,8 @@ class Imagined:
     readout: Readout
 
     def proposal(self, config: PipelineConfig) -> Candidate | None:
-        """What the planner is asked to do: the tracks of the arms that move; None if all of them rest.
-
-        An arm that is not found in the observation rests while another one moves. If none does, it is left to the
-        planner, whose refusal says what is wrong.
-        """
-        tracks = self.readout.tracks
-        found = {arm: track for arm, track in tracks.items() if track.usable[0] and track.usable[1:].any()}
-        moving = {arm: track for arm, track in found.items() if _moves(track, config)}
-        proposed = moving or {arm: track for arm, track in tracks.items() if arm not in found}
+        """What the planner is asked to do: the tracks of the arms that move; None if all of them rest."""
+        proposed = moving_tracks(self.readout.tracks, still_m=config.still_m, still_rad=config.still_rad)
         calibration = self.readout.calibration
         residual_m = calibration.residual_m if calibration else math.inf
         return Candidate(tracks=proposed, cross_view_residual_m=residual_m) if proposed else None
@@ -206,12 +197,3 @@ class Pipeline:
             list(proposals.values()), observed=observed, current=current, now_ns=self._now_ns()
         )
         return list(proposals)[best], plan
-
-
-def _moves(track: GripperTrack, config: PipelineConfig) -> bool:
-    """Whether an arm goes anywhere or its gripper acts, as far as the track can be believed."""
-    if np.any(track.open != track.open[0]):
-        return True
-    Ts = track.Ts_world_tcp[track.usable]
-    distances, angles = se3.distance(np.broadcast_to(Ts[0], Ts.shape), Ts)
-    return bool(np.any(distances > config.still_m) or np.any(angles > config.still_rad))
