@@ -11,6 +11,7 @@ from robo4d.rgbd import RgbdFrame, RgbdPair
 from robo4d.video import PointmapVideo
 
 
+@runtime_checkable
 class VideoGenerator(Protocol):
     """Imagines the future of two RGB-D views."""
 
