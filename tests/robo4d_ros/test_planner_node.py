@@ -90,7 +90,7 @@ def track(arm, stamp_ns, move=(0.05, 0.0, -0.05)):
 
 def test_tracks_of_both_arms_become_a_plan_that_starts_where_the_robot_is(cell):
     now_ns = cell.now_ns()
-    message = cell.plan(track("left", now_ns), track("right", now_ns, move=(0.0, 0.0, 0.0)))
+    message = cell.plan(track("left", now_ns), track("right", now_ns, move=(0.0, 0.0, 0.01)))
     plan = plan_from_message(message)
     assert plan.verdict.accepted, plan.verdict.reason
     assert plan.stamp_ns == now_ns
@@ -140,6 +140,19 @@ def test_a_refused_plan_says_why_and_shows_its_outliers(cell):
     assert shown["left/outliers"].action == Marker.ADD
     assert shown["left/outliers"].colors[0].r > 2 * shown["left/outliers"].colors[0].g
     assert message.verdict.reason in shown["verdict"].text
+
+
+def still(arm, stamp_ns):
+    rests = track(arm, stamp_ns, move=(0.0, 0.0, 0.01))
+    return dataclasses.replace(rests, open=np.ones(FRAMES, bool))
+
+
+def test_an_arm_that_rests_in_the_video_is_not_moved(cell):
+    now_ns = cell.now_ns()
+    assert [arm.arm for arm in cell.plan(track("left", now_ns), still("right", now_ns)).arms] == ["left"]
+    nothing = cell.plan(still("left", now_ns), still("right", now_ns))
+    assert (nothing.verdict.code, nothing.verdict.reason) == (Code.ACCEPTED, "no arm moves in the video")
+    assert not nothing.arms
 
 
 def lost(stamp_ns):

@@ -26,7 +26,7 @@ class SessionConfig:
     """How a session goes on by itself, and how long it waits."""
 
     auto_approve: bool = False
-    """Execute accepted plans without asking anybody: for simulation only."""
+    """Execute accepted plans without asking anybody, and give up what would need somebody: for simulation only."""
     max_looks: int = 20
     """Plans that are executed before the session ends."""
     still_looks: int = 2
@@ -64,6 +64,8 @@ class SessionConfig:
 
 _ACTIVE = (State.HANDOVER, State.OBSERVE, State.PLANNING, State.REVIEW, State.EXECUTING, State.PAUSED)
 _GENERATING = (State.OBSERVE, State.PLANNING)
+_NEW_LOOK = ("stale_plan", "start_mismatch")
+"""Refusals of the executor that another observation cures."""
 _NEEDED = {
     State.OBSERVE: ("generator", "tracker", "planner"),
     State.PLANNING: ("generator", "tracker", "planner"),
@@ -90,7 +92,7 @@ class Session:
         self._commands: list[Command] = []
         self._transitions: list[Transition] = []
         self._looks = self._still = self._attempts = self._videos = 0
-        self._generating = self._taken_over = False
+        self._generating = self._taken_over = self._pausing = False
         self._observation_ns: int | None = None
         self._early: Proposal | None = None
         self._plan: Proposal | None = None
@@ -121,6 +123,7 @@ class Session:
         """Come to rest on the path; Refused where no plan is executed."""
         if self._state is not State.EXECUTING:
             raise Refused(f"only an execution can be paused, the session is {self._state.value}")
+        self._pausing = True
         self._commands.append(Request.PAUSE)
 
     def resume(self) -> None:
@@ -202,8 +205,8 @@ class Session:
                 self._leave(State.IDLE, f"the limit of {self._looks} executed plans is reached")
             else:
                 self._observe("the plan is executed")
-        elif code in ("stale_plan", "start_mismatch"):
-            self._failed(f"the executor refused the plan: {message}")
+        elif code in _NEW_LOOK or self._config.auto_approve:
+            self._failed(f"the plan was not executed to its end, {code}: {message}")
         else:
             self._go(State.HOLD, f"the execution ended, {code}: {message}; `resume` observes again")
             self._plan = None
@@ -223,7 +226,10 @@ class Session:
             self._go(State.IDLE, "teleoperation has ended")
         elif self._state is State.EXECUTING and state is ExecutorState.PAUSED:
             self._go(State.PAUSED, reason)
+            if self._config.auto_approve and not self._pausing:
+                self._commands.append(Request.STOP)
         elif self._state is State.PAUSED and state is ExecutorState.EXECUTING:
+            self._pausing = False
             self._go(State.EXECUTING, reason)
 
     def step(self, surroundings: Surroundings) -> tuple[tuple[Command, ...], tuple[Transition, ...]]:
@@ -317,6 +323,7 @@ class Session:
 
     def _execute(self, reason: str) -> None:
         assert self._plan is not None  # it was under review
+        self._pausing = False
         self._commands.append(Execute(plan_id=self._plan.plan_id, speed_scale=self._config.speed_scale))
         self._go(State.EXECUTING, reason)
 

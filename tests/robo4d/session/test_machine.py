@@ -220,15 +220,30 @@ def test_an_execution_is_paused_and_resumed():
 
 
 def test_an_execution_that_fails_holds_and_resumes_with_a_new_look():
-    rig = Rig(auto_approve=True)
+    rig = Rig()
     rig.session.start()
-    rig.imagine()
+    rig.imagine("1")
+    rig.session.review("1", True, "")
     rig.session.executed(False, "state_stale", "the arm's state is late")
     assert rig.state is State.HOLD
     assert "state_stale: the arm's state is late" in rig.reason
     rig.session.resume()
+    rig.imagine("2")
+    assert rig.state is State.REVIEW
+
+
+def test_without_an_operator_a_pause_is_followed_by_another_look():
+    rig = Rig(auto_approve=True)
+    rig.session.start()
     rig.imagine()
-    assert isinstance(rig.commands[-1], Execute)
+    rig.session.executor_is(ExecutorState.PAUSED, "gripper_failed")
+    assert Request.STOP in rig.step()
+    rig.session.executed(False, "stop", "stopped by the operator")
+    assert rig.state is State.OBSERVE
+    rig.imagine()
+    rig.session.pause()
+    rig.session.executor_is(ExecutorState.PAUSED, "paused by the operator")
+    assert Request.STOP not in rig.step()
 
 
 def test_a_plan_that_the_executor_finds_too_old_is_made_anew():

@@ -1,5 +1,6 @@
 """From the tracks of all grippers and the state of the robot to a checked plan."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from robo4d_msgs.msg import Plan as PlanMessage
 from visualization_msgs.msg import MarkerArray
 
 from robo4d.plan import Code, Plan, Verdict
+from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.track import GripperTrack
 from robo4d_ros import frames, markers, parameters
@@ -30,6 +32,10 @@ _VIDEOS = 3
 class PlannerNodeConfig:
     """The planner."""
 
+    still_m: float = field(default=0.02, metadata={"range": (0.0, 1.0)})
+    """An arm whose gripper stays within this of where it is in the whole video [m] ..."""
+    still_deg: float = field(default=12.0, metadata={"range": (0.0, 180.0)})
+    """... and turns by no more than this [deg] is not moved. A plan without arms says that nothing is to be done."""
     cell: CellConfig = field(default_factory=CellConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     ghost: GhostConfig = field(default_factory=GhostConfig)
@@ -110,7 +116,10 @@ class PlannerNode(Node):
             missing = "the places of the arms on tf" if self._planner is None else "the joint states of all arms"
             reason = f"{missing} are not known yet: start the drivers of the arms, and generate again"
             return Plan.refused(stamp_ns, Verdict(code=Code.STALE_STATE, reason=reason), {})
-        now_ns = self.get_clock().now().nanoseconds
+        config, now_ns = self._config, self.get_clock().now().nanoseconds
+        tracks = moving_tracks(tracks, still_m=config.still_m, still_rad=math.radians(config.still_deg))
+        if not tracks:
+            return Plan.refused(stamp_ns, Verdict(reason="no arm moves in the video"), {})
         return self._planner.plan(tracks, observed=observed, current=current, now_ns=now_ns)
 
     def _publish(self, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from robo4d.health import Health
+from robo4d.health import Health, Level
 from robo4d.observation import Stamped
 from robo4d.pairing import ApproximateTime, Pairing
 from robo4d.rgbd import RgbdPair
@@ -110,6 +110,8 @@ class RgbdPairSource:
             pairing=installed_pairing(),
         )
         self._latency_ms: list[float] = []
+        self.problem = "see /diagnostics, and check that the camera drivers run"
+        """What kept pairs from coming, as of the last report, for people."""
         group = MutuallyExclusiveCallbackGroup()
         for view, topics in (("n", config.n), ("m", config.m)):
             self._subscribe(view, topics, config.transport, group)
@@ -171,6 +173,8 @@ class RgbdPairSource:
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
         reports = self._sync.report(time.monotonic_ns())
+        troubles = [f"{health.name}: {health.message}" for health in reports if health.level is not Level.OK]
+        self.problem = "; ".join(troubles) or "the cameras deliver pairs now, try again"
         if self._latency_ms:
             reports[-1].values["latency_p50_ms"] = float(np.median(self._latency_ms))
             reports[-1].values["latency_max_ms"] = max(self._latency_ms)

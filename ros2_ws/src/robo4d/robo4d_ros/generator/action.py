@@ -1,0 +1,102 @@
+"""The action `generate`: goals from other threads' point of view, one at a time."""
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Literal
+
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.node import Node
+from rclpy.task import Future
+from robo4d_msgs.action import Generate
+
+from robo4d.interfaces import Cancelled
+from robo4d_ros.conversions import time_from_ns
+from robo4d_ros.process import Jobs
+
+WhenBusy = Literal["queue", "replace", "refuse"]
+Generation = Callable[[int, Callable[[int, int], bool]], int]
+"""Makes a video from a seed and publishes it; returns the stamp of the observation [ns].
+
+The second argument is as in `VideoGenerator.generate`. Raises ValueError where the observation must not be used."""
+
+
+class GenerateAction:
+    """Hands goals to a thread, so that cancelling and all other callbacks are answered while a video is made."""
+
+    def __init__(self, node: Node, jobs: Jobs, generate: Generation, when_busy: WhenBusy) -> None:
+        """Offer the action.
+
+        Args:
+            node: The node.
+            jobs: Where videos are made.
+            generate: Makes one.
+            when_busy: What happens to a goal that comes while another one is carried out: it waits, it takes the
+                other's place, or it is aborted.
+        """
+        self._node, self._jobs, self._generate, self._when_busy = node, jobs, generate, when_busy
+        self._current: _Goal | None = None
+        self._server = ActionServer(
+            node, Generate, "generate", self._execute, cancel_callback=lambda _: CancelResponse.ACCEPT
+        )
+
+    def close(self) -> None:
+        """Give up what is being made."""
+        if self._current:
+            self._current.give_up("the generator is shut down")
+
+    async def _execute(self, handle: ServerGoalHandle) -> Generate.Result:
+        if self._current and self._when_busy == "refuse":
+            handle.abort()
+            return Generate.Result(
+                message="busy: another video is being made: wait for its end or cancel it, or set when_busy to replace"
+            )
+        if self._current and self._when_busy == "replace":
+            self._current.give_up("replaced: a newer goal came; set when_busy to queue to have both")
+        goal = self._current = _Goal(handle)
+        done = Future(executor=self._node.executor)
+        self._jobs.submit(lambda: done.set_result(self._carry_out(goal)))
+        result: Generate.Result = await done
+        if self._current is goal:
+            self._current = None
+        if result.success:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _carry_out(self, goal: "_Goal") -> Generate.Result:
+        """In the thread of the jobs."""
+        try:
+            stamp_ns = self._generate(goal.handle.request.seed, goal.progress)
+            return Generate.Result(success=True, observation=time_from_ns(stamp_ns))
+        except Cancelled:
+            return Generate.Result(message=goal.given_up or "cancelled")
+        except ValueError as error:
+            self._node.get_logger().error(f"no video: {error}")
+            return Generate.Result(message=str(error))
+        except Exception as error:  # of the model, such as an exhausted GPU: the next goal may succeed
+            self._node.get_logger().error(f"no video:\n{traceback.format_exc()}")
+            return Generate.Result(message=f"the model failed: {type(error).__name__}: {error}; see the log")
+
+
+class _Goal:
+    """What is told to one goal, and what it is told, from either thread."""
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        self.handle = handle
+        self.given_up = ""
+        self._ended = threading.Event()
+
+    def give_up(self, reason: str) -> None:
+        self.given_up = reason
+        self._ended.set()
+
+    def progress(self, step: int, steps: int) -> bool:
+        if self._ended.is_set() or self.handle.is_cancel_requested:
+            return False
+        self.handle.publish_feedback(Generate.Feedback(step=step, steps=steps))
+        return True

@@ -1,0 +1,117 @@
+"""Imagines the future from the newest pair of RGB-D images, on request."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+
+from robo4d.interfaces import VideoGenerator
+from robo4d.rgbd import RgbdPair
+from robo4d_ros import frames, parameters
+from robo4d_ros.generator import models
+from robo4d_ros.generator.action import GenerateAction, WhenBusy
+from robo4d_ros.generator.views import VideoViews
+from robo4d_ros.process import Jobs, run
+from robo4d_ros.robot_history import RobotHistory
+from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig
+
+WEIGHTS = Path(__file__).parents[4] / "models/checkpoints/tiny"
+"""The weights that ship with the sources."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """The generator."""
+
+    generator: str = "oracle"
+    """oracle (of the simulated cell), tiny (the model that ships), or a folder of weights."""
+    task: str = "store_cereal_box_under_shelf"
+    """What the robot shall do."""
+    when_busy: WhenBusy = "refuse"
+    """What happens to a goal while a video is made: it waits, replaces the other one, or is refused."""
+    max_age_s: float = field(default=1.0, metadata={"range": (0.05, 60.0)})
+    """Older pairs of images are refused [s]."""
+    oracle_noise_m: float = field(default=0.0, metadata={"range": (0.0, 0.1)})
+    """Depth noise of the oracle [m], with the bias, mixed edges and holes that go with it; 0 for a perfect video."""
+    show_period_s: float = field(default=0.5, metadata={"range": (0.02, 10.0)})
+    """From frame to frame when the video is shown [s]."""
+    arms: tuple[str, ...] = ("left", "right")
+    """Names of the arms, in the order that the model was trained with."""
+    robot: str = "fer"
+    """Model by which the joint states give the grippers' poses: fer (Panda) or fr3."""
+    cameras: RgbdPairSourceConfig = field(default_factory=RgbdPairSourceConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no generator."""
+        if self.generator not in ("oracle", "tiny") and not Path(self.generator).is_dir():
+            raise ValueError(f"generator must be oracle, tiny or a folder of weights, got {self.generator!r}")
+
+
+class GeneratorNode(Node):
+    """Offers the action `generate`. Videos are made in a thread of their own, from what both cameras saw last."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("generator", **options)
+        self._config = config = parameters.declare(self, GeneratorConfig())
+        tf = frames.listen(self)
+        self._source = RgbdPairSource(self, config.cameras, frames=tf)
+        self._views = VideoViews(self, config.show_period_s)
+        self._make = self._maker(tf)
+        self._generator: VideoGenerator | None = None
+        self._jobs = Jobs(self, "generation")
+        self._jobs.submit(self._load)
+        self._action = GenerateAction(self, self._jobs, self._generate, config.when_busy)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._action.close()
+        self._jobs.close()
+
+    def _maker(self, tf: frames.Frames) -> models.MakeGenerator:
+        config = self._config
+        if config.generator == "oracle":
+            return models.oracle(self, config.task, noise_m=config.oracle_noise_m)
+        return models.tiny(
+            self,
+            WEIGHTS if config.generator == "tiny" else Path(config.generator),
+            config.task,
+            arms=config.arms,
+            robot=config.robot,
+            history=RobotHistory(self, config.arms),
+            tf=tf,
+        )
+
+    def _load(self) -> None:
+        self._generator = self._make()
+        self.get_logger().info(f"{self._config.generator}: ready to generate")
+
+    def _generate(self, seed: int, progress: Any) -> int:
+        """One video, from the newest pair."""
+        assert self._generator is not None  # `_load` came before
+        pair = self._fresh_pair()
+        video = self._generator.generate(pair, seed=seed, progress=progress)
+        progress(len(video.times_s), len(video.times_s))
+        self._views.publish(video, pair)
+        return pair.stamp_ns
+
+    def _fresh_pair(self) -> RgbdPair:
+        pair = self._source.latest()
+        if pair is None:
+            raise ValueError(f"no pair of images yet: {self._source.problem}")
+        age_s = 1e-9 * (self.get_clock().now().nanoseconds - pair.stamp_ns)
+        if not -self._config.max_age_s <= age_s <= self._config.max_age_s:
+            raise ValueError(
+                f"the newest pair of images is {age_s:.1f} s old, allowed are {self._config.max_age_s:g} s: "
+                f"{self._source.problem}"
+            )
+        return pair
+
+
+def main() -> None:
+    """Run the node."""
+    run(GeneratorNode)
+
+
+if __name__ == "__main__":
+    main()
