@@ -31,12 +31,12 @@ def start(context):
 
 def process(spec):
     return Node(
-        package="robo4d",
+        package=spec.package,
         executable=spec.executable,
         name=spec.executable,
         namespace=spec.namespace,
         parameters=[dict(spec.parameters), *([spec.params_file] if spec.params_file else [])],
-        arguments=["--ros-args", "--log-level", spec.log_level],
+        arguments=[*spec.arguments, "--ros-args", "--log-level", spec.log_level],
         output="screen",
         emulate_tty=True,
         respawn=spec.on_exit == "restart",

@@ -109,6 +109,10 @@ def test_a_command_that_does_not_exist_is_named():
         ({"sim": "perhaps"}, "must be one of true, false"),
         ({"seed": "three"}, "must be a number"),
         ({"expert": "true"}, "needs sim:=true"),
+        ({"generator": "oracle"}, "only the simulated cell's future"),
+        ({"generator": "tiny", "auto_approve": "true"}, "approved by the operator"),
+        ({"sim": "true", "expert": "true", "generator": "oracle"}, "choose one"),
+        ({"robot": "ur5"}, "must be one of fer, fr3"),
         ({"params_file": "/no/such.yaml"}, "does not exist"),
     ],
 )
@@ -125,8 +129,10 @@ def test_every_argument_is_documented_and_its_default_is_legal():
 
 
 def test_every_node_of_the_table_has_a_module():
-    config = bringup.parse({"sim": "true", "expert": "true"})
-    for spec in bringup.nodes(config):
+    loop = bringup.nodes(bringup.parse({"sim": "true", "generator": "oracle", "bag": "session.mcap"}))
+    names = ["sim", "executor", "generator", "tracker", "planner", "recorder", "session"]
+    assert [spec.executable for spec in loop] == names
+    for spec in [*loop, *bringup.nodes(bringup.parse({"sim": "true", "expert": "true"}))]:
         assert __import__(spec.module, fromlist=["main"]).main
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-NODES = ["executor", "expert", "generator", "planner", "session", "sim", "tracker"]
+NODES = ["executor", "expert", "generator", "planner", "recorder", "session", "sim", "tracker"]
 """Executables: each is `main` of robo4d_ros.<name>_node."""
 
 

@@ -22,7 +22,7 @@ from robo4d.sim.cameras import mounted_cameras, sample_cameras
 from robo4d.sim.cell import Cell
 from robo4d.sim.scene import T_WORLD_BASE
 from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, ArmCommand
-from robo4d_ros import conversions, parameters
+from robo4d_ros import conversions, images, parameters
 from robo4d_ros.process import Worker, run
 from robo4d_ros.sim.cameras import SimCameras, optical_frame
 from robo4d_ros.sim.faults import Faults
@@ -75,7 +75,7 @@ class SimNode(Node):
         self._faults = Faults(CAMERAS)
         self._grippers = {arm: SimGripper(self, arm, self._faults) for arm in ARMS}
         self._streams = StateStreams(self, self._faults)
-        views = self._place_cameras(config.camera_seed)
+        views = self._mount(self._first_cameras())
         self._cameras = SimCameras(
             self,
             views,
@@ -98,13 +98,14 @@ class SimNode(Node):
         self._physics.join()
         self._cameras.close()
 
-    def _place_cameras(self, seed: int) -> dict[str, Camera]:
-        """The cameras by name, whose places are told on tf."""
+    def _first_cameras(self) -> list[Camera]:
         config, size = self._config, {"width": self._config.width, "height": self._config.height}
         if config.cameras == "mounted":
-            views = mounted_cameras(**size)
-        else:
-            views = sample_cameras(np.random.default_rng(seed), len(CAMERAS), **size)
+            return mounted_cameras(**size)
+        return sample_cameras(np.random.default_rng(config.camera_seed), len(CAMERAS), **size)
+
+    def _mount(self, views: list[Camera]) -> dict[str, Camera]:
+        """The cameras by name, whose places are told on tf."""
         frames = {optical_frame(name): view for name, view in zip(CAMERAS, views, strict=True)}
         self._streams.publish_static_frames(frames, self._now_ns())
         return dict(zip(CAMERAS, views, strict=True))
@@ -173,15 +174,25 @@ class SimNode(Node):
 
     def _reset(self, request: ResetSim.Request, response: ResetSim.Response) -> ResetSim.Response:
         try:
+            views = [
+                Camera(
+                    intrinsics=images.intrinsics_from_camera_info(camera_info),
+                    T_world_camera=conversions.matrix_from_transform(pose),
+                )
+                for camera_info, pose in zip(request.camera_infos, request.camera_poses, strict=True)
+            ]
+            if len(views) not in (0, len(CAMERAS)):
+                raise ValueError(f"camera_poses and camera_infos need {len(CAMERAS)} entries or none, got {len(views)}")
             with self._lock:
                 cell = self._cell if request.task in ("", self._cell.task.name) else Cell(request.task)
                 cell.reset(seed=request.seed, distribution=request.distribution or "standard")
                 self._cell = cell
                 self._targets.clear()
+                self._cameras.forget()
                 for gripper in self._grippers.values():
                     gripper.reset()
-                if self._config.cameras == "sampled":
-                    self._cameras.place(self._place_cameras(request.camera_seed))
+                if views:
+                    self._cameras.place(self._mount(views))
         except ValueError as error:
             response.message = str(error)
             return response

@@ -1,5 +1,6 @@
 """`python -m robo4d_ros.bringup [name:=value ...]`: all nodes, where `ros2 launch` is not installed."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -41,12 +42,24 @@ def command_line(spec: NodeSpec, folder: Path) -> list[str]:
     """The command that starts a node as `ros2 launch` would; its parameters are written to the folder."""
     file = folder / f"{spec.executable}.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(spec.parameters)}}))
-    command = [sys.executable, "-m", spec.module, "--ros-args", "-r", f"__node:={spec.executable}"]
+    command = [*program(spec), *spec.arguments, "--ros-args", "-r", f"__node:={spec.executable}"]
     if spec.namespace:
         command += ["-r", f"__ns:=/{spec.namespace.strip('/')}"]
     for parameters in (str(file), spec.params_file):
         command += ["--params-file", parameters] if parameters else []
     return [*command, "--log-level", spec.log_level]
+
+
+def program(spec: NodeSpec) -> list[str]:
+    """What runs a node: our interpreter, or the executable of another package."""
+    if spec.package == "robo4d":
+        return [sys.executable, "-m", "robo4d_ros", spec.executable]
+    path = shutil.which(spec.executable)
+    if path is None:
+        raise ValueError(
+            f"{spec.executable} is not installed: apt install ros-$ROS_DISTRO-{spec.package}, or leave it out"
+        )
+    return [path]
 
 
 def _print_help() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ament_index_python import get_package_share_path
+
 from robo4d_ros.parameters import field_docs
 from robo4d_ros.transport import NETWORK, THIS_MACHINE
 
@@ -27,6 +29,19 @@ class BringupConfig:
     """Start of the simulated episode."""
     expert: bool = False
     """Start the scripted expert, which does the task in simulation."""
+    generator: str = ""
+    """What imagines the future: oracle (of the simulated cell), tiny (which ships) or a folder of weights. Starts
+    tracker, planner, executor and session, too."""
+    session: bool = True
+    """Start the session, which drives the loop from session/start on; false leaves that to somebody else."""
+    auto_approve: bool = False
+    """Execute accepted plans without a review: in simulation only."""
+    robot: Literal["fer", "fr3"] = "fer"
+    """Model of the arms: fer (Panda) or fr3."""
+    bag: str = ""
+    """Record all topics into this MCAP file, which must not be there yet."""
+    rviz: bool = False
+    """Start RViz, where it is installed."""
     namespace: str = ""
     """Put before all relative names, such as "cell_2"."""
     params_file: str = ""
@@ -42,6 +57,12 @@ class BringupConfig:
             raise ValueError(f"params_file:={self.params_file} does not exist")
         if self.expert and not self.sim:
             raise ValueError("expert:=true needs sim:=true: the expert knows where the objects are only in simulation")
+        if self.expert and self.generator:
+            raise ValueError("expert:=true and generator:= both command the arms: choose one")
+        if self.generator == "oracle" and not self.sim:
+            raise ValueError("generator:=oracle needs sim:=true: only the simulated cell's future is known")
+        if self.auto_approve and not self.sim:
+            raise ValueError("auto_approve:=true needs sim:=true: on a robot, every plan is approved by the operator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +70,11 @@ class NodeSpec:
     """One process."""
 
     executable: str
-    """Name of the executable in the package, and of the node; its module is robo4d_ros.<executable>_node."""
+    """Name of the executable in the package, and of the node; ours have the module robo4d_ros.<executable>_node."""
+    package: str = "robo4d"
+    """ROS package that it belongs to."""
+    arguments: tuple[str, ...] = ()
+    """Before those of ROS."""
     namespace: str = ""
     parameters: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """What bringup's arguments say; the node has the defaults of all else."""
@@ -66,23 +91,30 @@ class NodeSpec:
 
 def nodes(config: BringupConfig) -> list[NodeSpec]:
     """The nodes to start."""
+    task, robot = {"task": config.task}, {"robot": config.robot}
+    works = bool(config.generator)
+    executor = {**robot, "executor.pause_on_gripper_failure": not config.auto_approve}
     table: list[tuple[bool, str, OnExit, dict[str, bool | int | float | str]]] = [
         # started if, executable, when it ends, parameters
-        (config.sim, "sim", "shutdown", {"task": config.task, "seed": config.seed}),
-        (config.expert, "expert", "ignore", {"task": config.task}),
+        (config.sim, "sim", "shutdown", {**task, "seed": config.seed}),
+        (config.expert, "expert", "ignore", task),
+        (works, "executor", "shutdown", executor),
+        (works, "generator", "restart", {**task, **robot, "generator": config.generator}),
+        (works, "tracker", "restart", robot),
+        (works, "planner", "restart", {"cell.robot": config.robot}),
+        (bool(config.bag), "recorder", "ignore", {"path": config.bag}),
+        (works and config.session, "session", "restart", {"session.auto_approve": config.auto_approve}),
     ]
-    return [
-        NodeSpec(
-            executable=executable,
-            namespace=config.namespace,
-            parameters=parameters,
-            params_file=config.params_file,
-            log_level=config.log_level,
-            on_exit=on_exit,
-        )
+    common = {"namespace": config.namespace, "params_file": config.params_file, "log_level": config.log_level}
+    specs = [
+        NodeSpec(executable=executable, parameters=parameters, on_exit=on_exit, **common)
         for started, executable, on_exit, parameters in table
         if started
     ]
+    if config.rviz:
+        view = ("-d", str(get_package_share_path("robo4d") / "rviz/robo4d.rviz"))
+        specs.append(NodeSpec(executable="rviz2", package="rviz2", arguments=view, on_exit="ignore", **common))
+    return specs
 
 
 def environment(config: BringupConfig) -> dict[str, str]:

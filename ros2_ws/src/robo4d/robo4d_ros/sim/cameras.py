@@ -59,7 +59,7 @@ class SimCameras:
         self._faults, self._look = faults, look
         self._publishers = {name: _publishers(node, CameraTopics.of(name)) for name in cameras}
         self._frozen: dict[str, list[Any]] = {}
-        self._seen: History[tuple[str, Snapshot]] = History(span_s=_REMEMBERED_S)
+        self.forget()
         self._renderer: Renderer | None = None
         self._model: Any = None
         self._stopped = threading.Event()
@@ -72,6 +72,10 @@ class SimCameras:
     def place(self, cameras: dict[str, Camera]) -> None:
         """See from somewhere else, from the next image on. To be called while the cell stands still."""
         self._cameras = cameras
+
+    def forget(self) -> None:
+        """Another episode begins: nobody may go on from what was seen before. To be called as `place`."""
+        self._seen: History[tuple[str, Snapshot]] = History(span_s=_REMEMBERED_S)
 
     def seen(self, stamp_ns: int) -> tuple[str, Snapshot] | None:
         """Task and state of the cell that the images of a stamp [ns] show, 0 for the newest; None where not known.
