@@ -11,8 +11,8 @@ from robo4d.sim.state import CellState
 from robo4d.sim.tasks.pick_place import Grasps, SingleArmExpert, awkwardness, reaching_out
 from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar, turned_about_z
 
-T_WORLD_CROCK = se3.translation(0.58, -0.14, 0)
-_RIM, _RADIUS, _BOTTOM = 0.13, 0.048, 0.01
+T_WORLD_CROCK = se3.translation(0.60, -0.16, 0)
+_RIM, _RADIUS, _BOTTOM = 0.15, 0.038, 0.01
 """Height of the crock, its radius inside, and the thickness of its bottom [m]."""
 _HANDLE = np.array([0.008, 0.009, 0.065])
 """Half extents of the handle [m]; the spatula's frame is in its middle, z upwards when it stands on its blade."""
@@ -48,10 +48,13 @@ class PutSpatulaOnTable:
         scene.box(spatula, [0, 0, _TIP + 0.045], [0.003, 0.032, 0.045], "nylon", mass=0.03)
 
     def sample_start(self, rng: np.random.Generator, spread: Spread) -> Start:
-        """The spatula on its blade in the crock; the crock anywhere that the object may be."""
+        """The spatula on its blade in the crock, its handle leaning away from the robots; the crock anywhere.
+
+        Laying down a handle that leans to the robot would end with the hand upside down.
+        """
         x, y = rng.uniform(-1, 1, 2) * spread.object_xy
         T_world_crock = planar(rng, spread.furniture_xy) @ se3.translation(x, y, 0) @ T_WORLD_CROCK
-        lean = se3.exp(np.array([0, 0, 0, *rng.uniform(-0.06, 0.06, 2), 0]))
+        lean = se3.exp(np.array([0, 0, 0, rng.uniform(-0.04, 0.04), rng.uniform(0.04, 0.10), 0]))
         yaw = rng.uniform(-spread.object_yaw, spread.object_yaw)
         return Start(T_world_body={"crock": T_world_crock, "spatula": T_world_crock @ _standing(yaw) @ lean})
 
@@ -76,7 +79,7 @@ class _LayDown:
     def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
         """Flat beside the crock, either face up, whichever way it points."""
         crock = state.T_world_body["crock"][:3, 3]
-        place = se3.translation(min(crock[0] - 0.06, 0.56), crock[1] - 0.20, _HANDLE[0] + 0.002)
+        place = se3.translation(float(np.clip(crock[0], 0.52, 0.58)), crock[1] - 0.20, _HANDLE[0] + 0.002)
         lying = [se3.exp(np.array([0, 0, 0, 0, sign * np.pi / 2, 0])) for sign in (-1, 1)]
         return np.stack([place @ turned_about_z(yaw) @ face for yaw in np.deg2rad(range(0, 360, 15)) for face in lying])
 
@@ -97,10 +100,10 @@ class _LayDown:
     def cost(
         self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
     ) -> Float[Array, " n"]:
-        """Best is to reach out, a little down to the handle, and from above to the table; never back to the robot."""
-        pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(25)))
+        """Best is to reach out half down to the handle, for a level hand folds the arm up, and down to the table."""
+        pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(35)))
         place = awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
-        return np.where(pick < np.deg2rad(60) ** 2, pick + place, 10 * pick)
+        return pick + place
 
 
 def _grasps() -> Grasps:
@@ -108,7 +111,7 @@ def _grasps() -> Grasps:
     for side in range(4):  # the handle's face that the gripper comes from
         for pitch in np.deg2rad(np.arange(-30, 45, 5)):
             for height in (0.0, 0.02):
-                y = np.array([-np.sin(side * np.pi / 2), np.cos(side * np.pi / 2), 0]).round()
+                y = np.array([np.sin(side * np.pi / 2), -np.cos(side * np.pi / 2), 0]).round()
                 ahead = np.array([np.cos(side * np.pi / 2), np.sin(side * np.pi / 2), 0]).round()
                 z = np.cos(pitch) * ahead - np.sin(pitch) * np.array([0, 0, 1])
                 p = np.array([0, 0, height]) - 0.008 * z  # so that the fingertips clear the table when it lies there
