@@ -1,0 +1,134 @@
+"""One predicted clip against the truth: a row of numbers."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray as Array
+
+from robo4d.evaluation.appearance import psnr, ssim
+from robo4d.evaluation.depth import depth_errors
+from robo4d.evaluation.overlap import cross_view_iou
+from robo4d.geometry import Intrinsics, se3
+from robo4d.rgbd import RgbdPair
+from robo4d.video import PointmapVideo
+
+_MOVED_M = 0.02
+"""A pixel has moved when its true point has, by more than this [m], since the observation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What really came after an observation."""
+
+    video: PointmapVideo
+    """Its frames, at the times of the prediction."""
+    observed: PointmapVideo
+    """The observation repeated, at the same times: see `still_video`."""
+    gripper: Bool[Array, "v t h w"]
+    """Pixels of hands and fingers in the frames of the video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore:
+    """Names as in the tables; n is the reference view, m the second. NaN where a clip shows nothing to measure."""
+
+    abs_rel_n: float
+    """The paper's: pixels without a prediction are left out."""
+    abs_rel_m: float
+    delta1_n: float
+    delta1_m: float
+    abs_rel_all_n: float
+    """With pixels without a prediction counted as an error of 1."""
+    abs_rel_all_m: float
+    abs_rel_moved: float
+    """Of both views, where something has moved since the observation."""
+    abs_rel_still: float
+    """Of both views, everywhere else."""
+    psnr: float
+    """[dB], both views."""
+    ssim: float
+    miou: float
+    """Of the paper's boxes, with the true masks."""
+    miou_robust: float
+    gripper_point_mm: float
+    """Median distance of the predicted points from the true ones, on the gripper's true pixels [mm]."""
+
+
+def still_video(pair: RgbdPair, video: PointmapVideo) -> PointmapVideo:
+    """The prediction that nothing moves: the observation in every frame of a video. What every model must beat.
+
+    Args:
+        pair: The observation, at the size of the video.
+        video: Gives times, and T_n_m through the cameras' poses.
+
+    Raises:
+        ValueError: the poses of the cameras are unknown, or the sizes differ.
+    """
+    n, m = pair.n, pair.m
+    if n.T_world_camera is None or m.T_world_camera is None:
+        raise ValueError("a still video needs the poses of both cameras")
+    if n.rgb.shape != video.rgb.shape[2:] or m.rgb.shape != video.rgb.shape[2:]:
+        raise ValueError(f"the observation is {n.rgb.shape}, the video {video.rgb.shape[2:]}: resize one of them")
+    T_n_m = se3.inverse(n.T_world_camera) @ m.T_world_camera
+    points = np.stack([n.intrinsics.backproject(n.depth), se3.apply(T_n_m, m.intrinsics.backproject(m.depth))])
+    known = np.stack([n.depth > 0, m.depth > 0])[:, None]
+    shape = (2, len(video.times_s), *n.depth.shape)
+    return replace(
+        video,
+        rgb=np.broadcast_to(np.stack([n.rgb, m.rgb])[:, None], (*shape, 3)).copy(),
+        points=np.broadcast_to(np.where(known[..., None], points[:, None], 0), (*shape, 3)).astype(np.float32),
+        valid=np.broadcast_to(known, shape).copy(),
+        intrinsics=(n.intrinsics, m.intrinsics),
+    )
+
+
+def score_video(predicted: PointmapVideo, truth: Truth) -> ClipScore:
+    """Compare a prediction with what came.
+
+    Raises:
+        ValueError: they have not the same views, times and size.
+    """
+    if predicted.valid.shape != truth.video.valid.shape or not np.allclose(predicted.times_s, truth.video.times_s):
+        raise ValueError(
+            f"prediction and truth must have the same views, times and size, got {predicted.valid.shape} at "
+            f"{predicted.times_s} s and {truth.video.valid.shape} at {truth.video.times_s} s"
+        )
+    z, true_z = (np.where(v.valid, v.points[..., 2], 0).astype(float) for v in (predicted, truth.video))
+    paper = [depth_errors(z[v], true_z[v]) for v in range(2)]
+    strict = [depth_errors(z[v], true_z[v], count_missing=True) for v in range(2)]
+    moved = np.linalg.norm(truth.video.points - truth.observed.points, axis=-1) > _MOVED_M
+    distance = np.linalg.norm(predicted.points - truth.video.points, axis=-1)
+    on_gripper = truth.gripper & truth.video.valid & predicted.valid
+    return ClipScore(
+        abs_rel_n=paper[0].abs_rel,
+        abs_rel_m=paper[1].abs_rel,
+        delta1_n=paper[0].delta1,
+        delta1_m=paper[1].delta1,
+        abs_rel_all_n=strict[0].abs_rel,
+        abs_rel_all_m=strict[1].abs_rel,
+        abs_rel_moved=_abs_rel(z, true_z, moved),
+        abs_rel_still=_abs_rel(z, true_z, ~moved),
+        psnr=psnr(predicted.rgb, truth.video.rgb),
+        ssim=float(np.mean([ssim(predicted.rgb[v], truth.video.rgb[v]) for v in range(2)])),
+        miou=_miou(predicted, truth.gripper, predicted.intrinsics[0], robust=False),
+        miou_robust=_miou(predicted, truth.gripper, predicted.intrinsics[0], robust=True),
+        gripper_point_mm=1000 * float(np.median(distance[on_gripper])) if on_gripper.any() else float("nan"),
+    )
+
+
+def _abs_rel(z: Array, true_z: Array, of: Bool[Array, "v t h w"]) -> float:
+    try:
+        return depth_errors(z, true_z, of=of, count_missing=True).abs_rel
+    except ValueError:
+        return float("nan")
+
+
+def _miou(video: PointmapVideo, gripper: Bool[Array, "v t h w"], intrinsics: Intrinsics, *, robust: bool) -> float:
+    """Mean over the frames in which either view has a gripper."""
+    values = [
+        cross_view_iou(video.points[1, t], gripper[1, t] & video.valid[1, t], gripper[0, t], intrinsics, robust=robust)
+        for t in range(video.valid.shape[1])
+    ]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")

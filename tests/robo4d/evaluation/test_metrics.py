@@ -1,0 +1,146 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from robo4d.evaluation import Truth, box_of, cross_view_iou, depth_errors, score_video, still_video
+from robo4d.evaluation.appearance import psnr, ssim
+from robo4d.geometry import Intrinsics, se3
+from robo4d.rgbd import RgbdPair
+from robo4d.video import PointmapVideo
+
+CAMERA = Intrinsics.from_fovy(45.0, width=64, height=48)
+
+
+def test_depth_errors_are_those_of_the_definition():
+    true = np.array([1.0, 2.0, 0.0, 4.0])
+    predicted = np.array([1.1, 3.0, 1.0, 0.0])
+    errors = depth_errors(predicted, true)
+    assert errors.abs_rel == pytest.approx((0.1 + 0.5) / 2)
+    assert errors.delta1 == 0.5
+    assert errors.missing == pytest.approx(1 / 3)
+    strict = depth_errors(predicted, true, count_missing=True)
+    assert strict.abs_rel == pytest.approx((0.1 + 0.5 + 1) / 3)
+    assert strict.delta1 == pytest.approx(1 / 3)
+
+
+def test_silence_is_no_score():
+    with pytest.raises(ValueError, match="no pixel"):
+        depth_errors(np.zeros(4), np.ones(4))
+
+
+def test_psnr_of_a_known_error():
+    image = np.full((2, 8, 8, 3), 100, np.uint8)
+    assert psnr(image, image) == float("inf")
+    assert psnr(image + np.uint8(5), image) == pytest.approx(20 * np.log10(255 / 5))
+
+
+def test_ssim_falls_with_lost_structure_and_not_with_a_little_brightness():
+    image = np.random.default_rng(0).integers(0, 200, (1, 32, 32, 3), dtype=np.uint8)
+    assert ssim(image, image) == pytest.approx(1)
+    assert ssim(image + np.uint8(10), image) > 0.95
+    assert ssim(np.full_like(image, 100), image) < 0.2
+
+
+def gripper_at(u, v, z, size=6):
+    """A patch of points that camera n sees about (u, v), as if from a view m with the same pixels, and its mask."""
+    depth = np.full((CAMERA.height, CAMERA.width), z)
+    mask = np.zeros(depth.shape, bool)
+    mask[v : v + size, u : u + size] = True
+    return CAMERA.backproject(depth), mask
+
+
+def test_points_where_the_other_view_sees_the_gripper_agree_fully():
+    points, mask = gripper_at(20, 10, 0.8)
+    assert cross_view_iou(points, mask, mask, CAMERA, robust=False) == pytest.approx(1)
+
+
+def test_a_shift_by_half_its_width_leaves_a_third():
+    points, mask = gripper_at(20, 10, 0.8)
+    shifted = points + np.array([3 * 0.8 / CAMERA.fx, 0, 0])
+    assert cross_view_iou(shifted, mask, mask, CAMERA, robust=False) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_one_stray_point_ruins_the_plain_box_and_not_the_robust_one():
+    points, mask = gripper_at(20, 10, 0.8, size=12)
+    points[15, 25] += [0.3, 0, 0]
+    assert cross_view_iou(points, mask, mask, CAMERA, robust=False) < 0.6
+    assert cross_view_iou(points, mask, mask, CAMERA, robust=True) > 0.9
+
+
+def test_a_gripper_in_one_view_only_is_no_agreement():
+    points, mask = gripper_at(20, 10, 0.8)
+    nothing = np.zeros_like(mask)
+    assert cross_view_iou(points, mask, nothing, CAMERA, robust=True) == 0
+    assert cross_view_iou(points, nothing, nothing, CAMERA, robust=True) is None
+
+
+def test_a_box_holds_all_pixels_of_a_mask():
+    mask = np.zeros((5, 6), bool)
+    mask[1, 2] = mask[3, 4] = True
+    np.testing.assert_array_equal(box_of(mask), [2, 1, 5, 4])
+
+
+@pytest.fixture
+def truth():
+    """A patch that comes 10 cm nearer each frame, in front of a wall; both views look from the same place."""
+    base = RgbdPair.example()
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    depth = np.ones((48, 64), np.float32)
+    frame = dataclasses.replace(base.n, rgb=rgb, depth=depth, intrinsics=CAMERA, T_world_camera=np.eye(4))
+    pair = RgbdPair(n=frame, m=dataclasses.replace(frame, camera="m"))
+    depths = np.repeat(depth[None, None], 2, 0).repeat(3, 1).copy()
+    gripper = np.zeros(depths.shape, bool)
+    gripper[:, :, 10:30, 20:40] = True
+    for t in range(3):
+        depths[:, t, 10:30, 20:40] -= 0.1 * (t + 1)
+    video = PointmapVideo(
+        rgb=np.broadcast_to(rgb, (2, 3, 48, 64, 3)).copy(),
+        points=CAMERA.backproject(depths),
+        valid=depths > 0,
+        times_s=np.array([0.5, 1, 1.5], np.float32),
+        intrinsics=(CAMERA, CAMERA),
+        frame="n",
+        stamp_ns=0,
+    )
+    return Truth(video=video, observed=still_video(pair, video), gripper=gripper)
+
+
+def test_the_truth_itself_scores_perfectly(truth):
+    score = score_video(truth.video, truth)
+    assert score.abs_rel_n == score.abs_rel_moved == score.gripper_point_mm == 0
+    assert score.delta1_m == score.miou == pytest.approx(1)
+    assert score.psnr == float("inf")
+
+
+def test_repeating_the_observation_is_right_where_nothing_moves_and_wrong_elsewhere(truth):
+    score = score_video(truth.observed, truth)
+    assert score.abs_rel_still == pytest.approx(0, abs=1e-6)
+    assert score.abs_rel_moved == pytest.approx(np.mean([0.1 / 0.9, 0.2 / 0.8, 0.3 / 0.7]), rel=0.01)
+    assert score.gripper_point_mm > 150
+
+
+def test_a_prediction_of_another_length_is_refused(truth):
+    short = dataclasses.replace(
+        truth.video,
+        rgb=truth.video.rgb[:, :2],
+        points=truth.video.points[:, :2],
+        valid=truth.video.valid[:, :2],
+        times_s=truth.video.times_s[:2],
+    )
+    with pytest.raises(ValueError, match="same views, times and size"):
+        score_video(short, truth)
+
+
+def test_a_still_video_of_two_cameras_puts_view_m_into_the_frame_of_view_n(truth):
+    frame = dataclasses.replace(
+        RgbdPair.example().n,
+        rgb=truth.video.rgb[0, 0],
+        depth=np.ones((48, 64), np.float32),
+        intrinsics=CAMERA,
+        T_world_camera=se3.translation(0, 0, 1),
+    )
+    pair = RgbdPair(n=frame, m=dataclasses.replace(frame, T_world_camera=se3.translation(0.25, 0, 1)))
+    still = still_video(pair, truth.video)
+    np.testing.assert_allclose(still.points[1, 0] - still.points[0, 0], np.full((48, 64, 3), [0.25, 0, 0]), atol=1e-6)
