@@ -19,6 +19,7 @@ COMMANDS = {
     "render": ("robo4d.episodes.render:render", "images of recorded states"),
     "view": ("robo4d.episodes.view:view", "an episode as contact sheet, video and rerun recording"),
     "experts": ("robo4d.sim.experts:experts", "success, duration and smoothness of the scripted experts"),
+    "eval": ("robo4d_models.evaluate:evaluate", "errors of predicted videos and of the poses read from them"),
     "rollout": ("robo4d.rollout.command:rollout", "closed-loop success over unseen starts and cameras"),
     "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
     "bench planner": ("robo4d.planning.bench:bench_planner", "time and accuracy of planning, and the limits it keeps"),

@@ -28,6 +28,9 @@ from robo4d_models.video4d.refiner import (
     encode_motion,
 )
 
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
+"""The weights in the repository."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig:
@@ -74,10 +77,14 @@ class TinyGenerator:
     ) -> "TinyGenerator":
         """The generator with the weights of a folder that `robo4d train` wrote.
 
+        A folder may lack the refiner, which is trained last: its drafts are the video then.
+
         Raises:
             ValueError: the weights are missing or not of this model.
         """
         planner = KeyframePlanner.load(folder / "plan.safetensors", task)
+        if not (folder / "refiner.safetensors").exists():
+            return cls(planner, None, GripperSurface.of_franka_hand(), state=state, config=config)
         values, sizes = checkpoints.load_weights(folder / "refiner.safetensors")
         refiner = Refiner(RefinerConfig(widths=tuple(sizes["widths"]), joint_layers=sizes["joint_layers"]))
         refiner.load_state_dict({name: value for name, value in values.items() if not name.startswith("surface.")})

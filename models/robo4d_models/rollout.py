@@ -1,0 +1,22 @@
+"""The tiny preset as a subject of `robo4d rollout`."""
+
+from pathlib import Path
+
+from robo4d.rollout.generators import Subject
+from robo4d.rollout.results import RolloutConfig
+from robo4d.sim.cell import Cell
+from robo4d_models.video4d.pipeline import SHIPPED, TinyConfig, TinyGenerator
+from robo4d_models.video4d.rollout import robot_state
+
+
+def tiny(task: str, cell: Cell, config: RolloutConfig) -> Subject:
+    """The generator with the weights that ship (`tiny`), or with those of a folder.
+
+    Raises:
+        ValueError: there are no such weights.
+    """
+    folder = SHIPPED if config.generator == "tiny" else Path(config.generator)
+    generator = TinyGenerator.load(
+        folder, task, state=lambda stamp_ns: robot_state(cell.state()), config=TinyConfig(size=config.size)
+    )
+    return Subject(generator=generator)
