@@ -165,3 +165,11 @@ def test_the_simulation_starts_answers_and_stops_on_ctrl_c(start, probe, tmp_pat
     assert process.wait() == 0
     assert not any("Traceback" in line for line in process.lines)
     assert any("stopping" in line for line in process.lines)
+
+
+def test_a_node_that_is_stopped_while_it_is_still_loading_says_nothing(start):
+    node = start([sys.executable, "-X", "importtime", "-m", "robo4d_ros", "sim"])
+    node.wait_for_line("numpy.linalg")  # most is still to come
+    node.signal(signal.SIGINT)
+    assert node.wait() == -signal.SIGINT
+    assert not any("Traceback" in line for line in node.lines)

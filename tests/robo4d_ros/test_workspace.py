@@ -38,7 +38,7 @@ def test_the_launch_folder_of_the_package_is_the_one_of_the_repository():
     assert (ROOT / "ros2_ws/src/robo4d/launch").readlink() == Path("../../../launch")
 
 
-def test_every_node_module_is_an_executable():
+def test_the_executables_are_the_node_modules():
     tree = ast.parse((ROOT / "ros2_ws/src/robo4d/setup.py").read_text())
     executables = next(
         ast.literal_eval(line.value)
@@ -46,7 +46,7 @@ def test_every_node_module_is_an_executable():
         if isinstance(line, ast.Assign) and line.targets[0].id == "NODES"
     )
     modules = (ROOT / "ros2_ws/src/robo4d/robo4d_ros").glob("*_node.py")
-    assert {module.stem.removesuffix("_node") for module in modules} <= set(executables)
+    assert {module.stem.removesuffix("_node") for module in modules} == set(executables)
 
 
 def test_an_unchanged_workspace_is_not_built_again():

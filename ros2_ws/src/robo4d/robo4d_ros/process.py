@@ -25,8 +25,8 @@ def run(make_node: Callable[[], Node], *, threads: int = 1) -> None:
         make_node: Makes the node, with `rclpy` initialised. If the node has a method `close`, it is called at the end.
         threads: Callbacks that may run at once, if their groups allow it.
     """
-    rclpy.init()
     with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.init()
         _serve(make_node, threads)
     rclpy.try_shutdown()
     if _worker_failed.is_set():
