@@ -69,8 +69,9 @@ _NEW_LOOK = ("stale_plan", "start_mismatch")
 _NEEDED = {
     State.OBSERVE: ("generator", "tracker", "planner"),
     State.PLANNING: ("generator", "tracker", "planner"),
-    State.EXECUTING: ("executor",),
-    State.PAUSED: ("executor",),
+    # A motion that nobody could replan is not begun, and not gone on with.
+    State.EXECUTING: ("executor", "planner"),
+    State.PAUSED: ("executor", "planner"),
 }
 
 
@@ -306,7 +307,6 @@ class Session:
     def _begin(self, reason: str) -> None:
         """Go on from resting arms."""
         self._attempts = 0
-        self._rest_since = None
         self._go(State.HANDOVER, reason)
 
     def _observe(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m robo4d_ros NODE [--ros-args ...]`: one node, which ends without a word when it is stopped while it loads."""
+"""`python -m robo4d_ros NODE [--ros-args ...]`: one node, which says nothing when it is stopped while it loads."""
 
 import importlib
 import signal

@@ -7,6 +7,7 @@ from typing import Any
 from rclpy.node import Node
 from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import Plan as PlanMessage
+from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from robo4d.plan import Code, Plan, Verdict
@@ -24,6 +25,7 @@ from robo4d_ros.planning.views import ArmViews
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
 
+_HEARTBEAT_S = 0.2
 _VIDEOS = 3
 """Videos of which tracks may still be missing."""
 
@@ -60,6 +62,8 @@ class PlannerNode(Node):
         for arm in config.cell.arms:
             self.create_subscription(TrackMessage, f"{arm}/track", self._take, 10)
         self._jobs = Jobs(self, "planning")
+        heart = self.create_publisher(String, "heartbeat", 10)
+        self.create_timer(_HEARTBEAT_S, lambda: heart.publish(String(data="planner")))
         self._set_up = self.create_timer(0.2, self._build)
 
     def close(self) -> None:

@@ -38,6 +38,8 @@ class SessionNodeConfig:
     """Joint velocity up to which an arm counts as standing still [rad/s]."""
     max_state_age_s: float = field(default=0.5, metadata={"range": (0.01, 10.0)})
     """An arm whose joint states are older does not count as standing still [s]."""
+    max_silence_s: float = field(default=2.0, metadata={"range": (0.5, 60.0)})
+    """A planner whose heartbeat is older counts as gone, even if another one is started in its place [s]."""
     session: SessionConfig = field(default_factory=SessionConfig)
 
 
@@ -51,9 +53,11 @@ class SessionNode(Node):
         self._robot = RobotHistory(self, config.arms)
         self._generator, self._executor = Generator(self, self._session), Executor(self, self._session)
         self._plans: dict[str, PlanMessage] = {}
+        self._planner_heard_s = 0.0
         self._state = self.create_publisher(SessionState, "session/state", LATCHED)
         self._heartbeat = self.create_publisher(String, "heartbeat", 10)
         self.create_subscription(PlanMessage, "plan", self._take_plan, LATCHED)
+        self.create_subscription(String, "heartbeat", self._take_heartbeat, 10)
         self.create_subscription(ExecutorStateMessage, "executor/state", self._take_executor, LATCHED)
         for name, request in (
             ("start", self._start),
@@ -79,6 +83,10 @@ class SessionNode(Node):
         self._plans = dict(list(self._plans.items())[-1:]) | {message.id: message}
         self._session.planned(proposal_from_message(message))
 
+    def _take_heartbeat(self, message: String) -> None:
+        if message.data == "planner":
+            self._planner_heard_s = time.monotonic()
+
     def _take_executor(self, message: ExecutorStateMessage) -> None:
         self._session.executor_is(ExecutorState(message.state), message.reason)
 
@@ -87,7 +95,7 @@ class SessionNode(Node):
         there = {
             "generator": self._generator.there,
             "tracker": all(self.count_publishers(f"{arm}/track") for arm in self._config.arms),
-            "planner": self.count_publishers("plan") > 0,
+            "planner": time.monotonic() - self._planner_heard_s <= self._config.max_silence_s,
             "executor": self._executor.there,
         }
         return [name for name, is_there in there.items() if not is_there]
