@@ -10,7 +10,7 @@ All views of a sample have one noise level s, in training as in sampling.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from diffusers.schedulers.scheduling_edm_dpmsolver_multistep import EDMDPMSolverMultistepScheduler
@@ -25,18 +25,8 @@ LOG_SIGMA_MEAN, LOG_SIGMA_STD = 1.0, 1.6
 """Of the noise levels in training (Stable Video Diffusion, appendix D.4)."""
 
 
-class Network(Protocol):
-    """What `network.TwoViewUNet.forward` does."""
-
-    def __call__(
-        self,
-        noisy: Float[Tensor, "b v t c h w"],
-        noise_level: Float[Tensor, " b"],
-        condition: Float[Tensor, "b v c h w"],
-        context: Float[Tensor, "b v s d"],
-    ) -> Float[Tensor, "b v t c h w"]:
-        """The prediction of v."""
-        ...
+Network = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""What `network.TwoViewUNet.forward` does: noisy, noise_level, condition, context -> v."""
 
 
 @dataclass(frozen=True, kw_only=True)
