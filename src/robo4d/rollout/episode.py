@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from robo4d.pipeline import Look, Pipeline, PipelineConfig
+from robo4d.report import LookRecord, write_page
+from robo4d.rollout.filming import Filming, look_record, session_record
 from robo4d.rollout.results import NO_MOTION, EpisodeResult, Job, LookResult
 from robo4d.rollout.robot import CellRobot
 from robo4d.rollout.world import World, world
@@ -20,16 +22,27 @@ _REFUSALS = 4
 
 def run(job: Job, progress: Callable[[float], None]) -> EpisodeResult:
     """Run one episode in this process."""
-    return run_episode(world(job.task, job.config), job.seed, progress)
+    records: list[LookRecord] = []
+    keep = records.append if job.report else None
+    result = run_episode(world(job.task, job.config), job.seed, progress, keep)
+    if job.report:
+        write_page(session_record(result, records), job.report)
+    return result
 
 
-def run_episode(shared: World, seed: int, progress: Callable[[float], None] = lambda share: None) -> EpisodeResult:
+def run_episode(
+    shared: World,
+    seed: int,
+    progress: Callable[[float], None] = lambda share: None,
+    keep: Callable[[LookRecord], None] | None = None,
+) -> EpisodeResult:
     """One episode.
 
     Args:
         shared: What the episodes of the task share.
         seed: Start and cameras.
         progress: Told the share of looks that are used up.
+        keep: Told each look with its pictures, if there shall be a report.
     """
     begun_s, config = time.process_time(), shared.config
     robot, cameras, solvable = shared.begin(seed)
@@ -48,7 +61,11 @@ def run_episode(shared: World, seed: int, progress: Callable[[float], None] = la
         look_seed = config.candidates * (seed * config.max_looks + len(looks))
         look = pipeline.look(shared.observe(robot, cameras), seed=look_seed, current=robot.joints)
         truth = shared.subject.truth() if shared.subject.truth else None
-        looks.append(_act(look, robot, None if truth is None else tracker_error_mm(_tracks(look), truth)))
+        camera = Filming(look, lambda: shared.observe(robot, cameras).pair) if keep else None
+        error_mm = None if truth is None else tracker_error_mm(_tracks(look), truth)
+        looks.append(_act(look, robot, error_mm, camera.watch if camera else lambda share: None))
+        if keep and camera:
+            keep(look_record(look, looks[-1], camera.taken))
         still = still + 1 if look.plan is None else 0
         refused = refused + 1 if look.plan and not look.plan.verdict.accepted else 0
         robot.rest()
@@ -84,14 +101,14 @@ def _tracks(look: Look) -> Mapping[str, GripperTrack]:
     return look.imagined[look.chosen].readout.tracks
 
 
-def _act(look: Look, robot: CellRobot, error_mm: float | None) -> LookResult:
+def _act(look: Look, robot: CellRobot, error_mm: float | None, watch: Callable[[float], None]) -> LookResult:
     """Do what a look came to, and tell of it."""
     if look.plan is None:
         return LookResult(verdict=NO_MOTION, tracker_error_mm=error_mm)
     verdict = look.plan.verdict
     if not verdict.accepted:
         return LookResult(verdict=verdict.code.name, reason=verdict.reason, tracker_error_mm=error_mm)
-    ended = robot.execute(look.plan)
+    ended = robot.execute(look.plan, watch)
     return LookResult(
         verdict=verdict.code.name,
         execution=ended.code,
