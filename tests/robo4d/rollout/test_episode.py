@@ -1,0 +1,45 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from robo4d.rollout.episode import run, tracker_error_mm
+from robo4d.rollout.generators import make_subject
+from robo4d.rollout.results import Job, RolloutConfig
+from robo4d.rollout.world import world
+from robo4d.track import GripperTrack
+
+TASK = "store_cereal_box_under_shelf"
+ONE_LOOK = RolloutConfig(max_looks=1)
+
+pytestmark = pytest.mark.gl
+
+
+def test_one_look_brings_the_gripper_to_the_box_and_is_told_on_a_page(tmp_path):
+    page = tmp_path / "page.html"
+    result = run(Job(TASK, 1_000_001, ONE_LOOK, page), lambda share: None)
+    (look,) = result.looks
+    assert (look.verdict, look.execution, look.fault) == ("ACCEPTED", "ok", None)
+    assert (result.success, result.stage, result.solvable) == (False, "task", True)
+    assert look.tracker_error_mm < 15
+    state = world(TASK, ONE_LOOK).cell.state()
+    box = state.T_world_body["cereal_box"][:3, 3]
+    assert min(np.linalg.norm(arm.T_world_tcp[:3, 3] - box) for arm in state.arms.values()) < 0.12
+    assert page.read_text().count('data-frames="10"') == 4  # two views, predicted and executed
+
+
+def test_the_error_of_a_track_counts_what_the_tracker_vouches_for():
+    cell = world(TASK, ONE_LOOK).cell
+    state = cell.state()
+    truth = [state] * 5
+    Ts = np.repeat(state.arms["left"].T_world_tcp[None], 5, axis=0)
+    Ts[3, 0, 3] += 0.05
+    Ts[4, 0, 3] += 0.03
+    track = dataclasses.replace(GripperTrack.example(), Ts_world_tcp=Ts, inlier=np.array([1, 1, 1, 0, 1], bool))
+    assert tracker_error_mm({"left": track}, truth) == pytest.approx(30)
+
+
+def test_only_the_oracles_video_can_be_degraded():
+    cell = world(TASK, ONE_LOOK).cell
+    with pytest.raises(ValueError, match="leave out --degrade-mm"):
+        make_subject(TASK, cell, RolloutConfig(generator="tiny", degrade_mm=5.0))

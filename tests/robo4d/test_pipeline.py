@@ -1,0 +1,121 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from robo4d import PointmapVideo, RgbdPair
+from robo4d.geometry import se3
+from robo4d.interfaces import Cancelled
+from robo4d.pipeline import Observation, Pipeline, PipelineConfig
+from robo4d.plan import Code
+from robo4d.planning.kinematics import ArmKinematics
+from robo4d.planning.planner import Planner, PlannerConfig
+from robo4d.planning.robot import RobotState, two_arms
+from robo4d.track import GripperTrack
+from robo4d.tracking.evidence import Reason
+from robo4d.tracking.follow import GripperPrior
+from robo4d.tracking.readout import Readout
+
+ARMS = two_arms("fer")
+STATE = RobotState.example()
+START = {arm.name: ArmKinematics(arm).forward(STATE.joints[arm.name]) for arm in ARMS}
+TIMES_S = np.array([0.0, 0.5, 1.0, 1.5])
+SEEN = Observation(
+    pair=RgbdPair.example(),
+    robot=STATE,
+    grippers={arm: GripperPrior(T_world_tcp=T, opening_m=0.08) for arm, T in START.items()},
+)
+
+
+class Player:
+    """A generator that shows the same wall for every seed, and tells in the stamp which seed it was."""
+
+    def generate(self, pair, *, seed, progress=lambda step, steps: True):
+        if not progress(0, 1):
+            raise Cancelled
+        return dataclasses.replace(PointmapVideo.example(), stamp_ns=seed)
+
+
+def track(arm, motion=(0.0, 0.0, 0.0), *, seen=True):
+    """An arm that goes somewhere within 1.5 s, along the world's axes [m]."""
+    Ts = np.stack([se3.translation(*(share * np.array(motion))) @ START[arm] for share in np.linspace(0, 1, 4)])
+    return GripperTrack(
+        arm=arm,
+        stamp_ns=0,
+        times_s=TIMES_S,
+        Ts_world_tcp=Ts,
+        confidence=np.full(4, 0.9 if seen else 0.1),
+        inlier=np.full(4, seen),
+        view=np.full(4, -1),
+        opening_m=np.full(4, 0.08),
+        open=np.ones(4, bool),
+    )
+
+
+def look(*by_seed, seed=0, **options):
+    """A look whose video of each seed shows the given tracks."""
+
+    def read(video, observation):
+        tracks = {t.arm: t for t in by_seed[video.stamp_ns - seed]}
+        nothing = {arm: np.full(4, np.nan) for arm in tracks}
+        return Readout(
+            tracks=tracks,
+            reasons=dict.fromkeys(tracks, (Reason.TRUSTED,) * 4),
+            searched_opening_m=nothing,
+            centroids_m=nothing,
+            calibration=None,
+        )
+
+    ticks = itertools.count()
+    pipeline = Pipeline(
+        Player(),
+        read,
+        Planner(PlannerConfig(), ARMS, []),
+        now_ns=lambda: 0,
+        config=PipelineConfig(candidates=len(by_seed)),
+        stopwatch=lambda: float(next(ticks)),
+    )
+    return pipeline.look(SEEN, seed=seed, current=lambda: STATE, **options)
+
+
+def test_a_plan_moves_the_arms_that_move_in_the_video_and_no_other():
+    result = look([track("left", (0.0, 0.0, 0.08)), track("right", (0.0, 0.0, 0.01))])
+    assert result.plan.verdict.accepted
+    assert list(result.plan.arms) == ["left"]
+    end = result.plan.arms["left"].Ts_world_tcp[-1, :3, 3]
+    np.testing.assert_allclose(end, START["left"][:3, 3] + [0, 0, 0.08], atol=5e-3)
+
+
+def test_without_motion_there_is_no_plan():
+    assert look([track("left"), track("right")]).plan is None
+
+
+def test_of_several_futures_the_one_that_can_be_done_is_taken():
+    out_of_reach, fine = [track("left", (0.0, 0.0, 0.7))], [track("left", (0.0, 0.0, 0.08))]
+    result = look(out_of_reach, fine, [track("left")], seed=5)
+    assert [one.seed for one in result.imagined] == [5, 6, 7]
+    assert result.chosen == 1
+    assert result.plan.verdict.accepted
+
+
+def test_an_arm_that_is_not_found_is_refused_by_name_unless_another_one_moves():
+    lost = track("right", seen=False)
+    alone = look([track("left"), lost])
+    assert (alone.plan.verdict.code, alone.plan.verdict.arm) == (Code.INNOVATION, "right")
+    assert look([track("left", (0.0, 0.0, 0.08)), lost]).plan.verdict.accepted
+
+
+def test_each_stage_is_timed_by_the_given_clock():
+    durations_s = look([track("left")], [track("left")]).durations_s
+    assert durations_s == {"generator": 2.0, "tracker": 2.0, "planner": 1.0}  # one tick a call, and two candidates
+
+
+def test_a_look_can_be_cancelled():
+    with pytest.raises(Cancelled):
+        look([track("left")], progress=lambda step, steps: False)
+
+
+def test_no_candidate_is_no_look():
+    with pytest.raises(ValueError, match="at least one candidate"):
+        PipelineConfig(candidates=0)
