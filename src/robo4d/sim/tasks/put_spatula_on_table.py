@@ -12,7 +12,7 @@ from robo4d.sim.tasks.pick_place import Grasps, SingleArmExpert, awkwardness, re
 from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar, turned_about_z
 
 T_WORLD_CROCK = se3.translation(0.60, -0.16, 0)
-_RIM, _RADIUS, _BOTTOM = 0.15, 0.038, 0.01
+_RIM, _RADIUS, _BOTTOM = 0.13, 0.048, 0.01
 """Height of the crock, its radius inside, and the thickness of its bottom [m]."""
 _HANDLE = np.array([0.008, 0.009, 0.065])
 """Half extents of the handle [m]; the spatula's frame is in its middle, z upwards when it stands on its blade."""
@@ -100,16 +100,16 @@ class _LayDown:
     def cost(
         self, state: CellState, Ts_world_pick: Float[Array, "n 4 4"], Ts_world_place: Float[Array, "n 4 4"]
     ) -> Float[Array, " n"]:
-        """Best is to reach out half down to the handle, for a level hand folds the arm up, and down to the table."""
-        pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(35)))
-        place = awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(90)))
+        """Best is to look well down both times: a hand in line with the forearm is singular, a level one folds up."""
+        pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(65)))
+        place = awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(105)))
         return pick + place
 
 
 def _grasps() -> Grasps:
     poses, widths = [], []
     for side in range(4):  # the handle's face that the gripper comes from
-        for pitch in np.deg2rad(np.arange(-30, 45, 5)):
+        for pitch in np.deg2rad(np.arange(-30, 50, 5)):
             for height in (0.0, 0.02):
                 y = np.array([np.sin(side * np.pi / 2), -np.cos(side * np.pi / 2), 0]).round()
                 ahead = np.array([np.cos(side * np.pi / 2), np.sin(side * np.pi / 2), 0]).round()
