@@ -1,11 +1,11 @@
-"""`make demo`: the simulated cell under ROS 2, worked through its public topics, and recorded from its cameras."""
+"""`make demo`: the whole loop under ROS 2 in the simulated cell, recorded from its cameras and topics.
 
-import signal
-import subprocess
+The robot looks, imagines, plans and acts until the goal is reached. It is told nothing about the goal; whether it is
+reached, this program asks the cell.
+"""
+
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +16,16 @@ import tyro
 from jaxtyping import UInt8
 from numpy import ndarray as Array
 from PIL import Image
-from rclpy.node import Node
-from rclpy.task import Future
 from rich.console import Console
+from robo4d_msgs.msg import SessionState
 from std_srvs.srv import Trigger
 
 from robo4d.episodes.pictures import depth_picture, table
+from robo4d.report import write_page
 from robo4d.rgbd import RgbdFrame, RgbdPair
-from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig
+from robo4d_ros.rollout import session_record, start_session
+from robo4d_ros.spectator import Spectator
+from robo4d_ros.stack import Stack, running
 
 _START_LIMIT_S = 120.0
 """For the first pair of images [s]; on a slow machine the cell takes some seconds to build."""
@@ -40,42 +42,18 @@ _DEPTH_RANGE_M = (0.5, 1.9)
 class DemoConfig:
     """What is shown."""
 
+    generator: str = "oracle"
+    """What imagines the future: oracle, tiny or a folder of weights; or expert, to see the scripted demonstration."""
     task: str = "store_cereal_box_under_shelf"
     """One of the tasks of `robo4d.sim.tasks`."""
     seed: int = 0
     """Start of the episode."""
-    limit_s: float = 150.0
+    limit_s: float = 600.0
     """Give up after this time [s]."""
     rate_hz: float = 5.0
     """Pictures of the video a second."""
     out: Path = field(default_factory=lambda: Path("out/demo"))
-    """Where the video and the contact sheet go."""
-
-
-class Spectator(Node):
-    """Watches both cameras, and asks the cell whether the goal is reached."""
-
-    def __init__(self, rate_hz: float) -> None:
-        super().__init__("demo")
-        self.pairs: list[RgbdPair] = []
-        """One every 1 / rate_hz seconds."""
-        self.reached = False
-        """Whether the goal was reached when last asked."""
-        self._period_ns = round(1e9 / rate_hz)
-        self._source = RgbdPairSource(self, RgbdPairSourceConfig(), on_pair=self._watch)
-        self._success = self.create_client(Trigger, "sim/success")
-        self.create_timer(1.0, self._ask)
-
-    def _watch(self, pair: RgbdPair) -> None:
-        if not self.pairs or pair.stamp_ns - self.pairs[-1].stamp_ns >= 0.9 * self._period_ns:
-            self.pairs.append(pair)
-
-    def _ask(self) -> None:
-        if self._success.service_is_ready():
-            self._success.call_async(Trigger.Request()).add_done_callback(self._hear)
-
-    def _hear(self, answer: Future) -> None:
-        self.reached = answer.result().success
+    """Where video, contact sheet, report page and bag go; with these endings."""
 
 
 def main() -> None:
@@ -83,9 +61,9 @@ def main() -> None:
     config = tyro.cli(DemoConfig, prog="make demo DEMO=...", description=__doc__)
     console = Console()
     rclpy.init()
-    node = Spectator(config.rate_hz)
+    node = Spectator(pairs_hz=config.rate_hz)
     try:
-        with _bringup("sim:=true", "expert:=true", f"task:={config.task}", f"seed:={config.seed}") as stack:
+        with running(node, *_arguments(config)) as stack:
             _watch(node, stack, config, console)
     except KeyboardInterrupt:
         console.print("stopped")
@@ -97,51 +75,53 @@ def main() -> None:
     if node.pairs:
         with console.status("writing the video"):
             _write(node.pairs, config, reached=node.reached)
-        console.print(f"video and contact sheet: {config.out}.mp4 and .png")
+        if any(look.plan for look in node.looks):
+            write_page(session_record(node, config.task, config.generator), config.out.with_suffix(".html"))
+        written = sorted(str(path) for path in config.out.parent.glob(f"{config.out.name}.*"))
+        console.print(f"written: {', '.join(written)}")
     console.print(f"[bold]{config.task}: {'done' if node.reached else 'NOT done'}")
     sys.exit(0 if node.reached else 1)
 
 
-def _watch(node: Spectator, stack: subprocess.Popen[bytes], config: DemoConfig, console: Console) -> None:
-    """Spin until the goal is reached and a little longer.
+def _arguments(config: DemoConfig) -> list[str]:
+    """Of bringup."""
+    given = ["sim:=true", f"task:={config.task}", f"seed:={config.seed}"]
+    if config.generator == "expert":
+        return [*given, "expert:=true"]
+    bag = config.out.with_suffix(".mcap")
+    bag.unlink(missing_ok=True)  # of the last demo
+    return [*given, f"generator:={config.generator}", "auto_approve:=true", f"bag:={bag}"]
+
+
+def _watch(node: Spectator, stack: Stack, config: DemoConfig, console: Console) -> None:
+    """Serve the spectator until the goal is reached and a little longer.
 
     Raises:
-        RuntimeError: the stack ended by itself, no image came, or the time is over.
+        RuntimeError: the stack ended by itself, no image came, the session ended early, or the time is over.
     """
-    start = time.monotonic()
+    begun_s = time.monotonic()
     with console.status("starting the cell") as status:
-        while not node.pairs:
-            _spin(node, stack)
-            if time.monotonic() - start > _START_LIMIT_S:
-                raise RuntimeError(f"no pair of images within {_START_LIMIT_S:.0f} s; see `robo4d doctor`")
-        console.print(f"first camera frame after {time.monotonic() - start:.1f} s")
+        stack.wait(lambda: node.newest_ns, _START_LIMIT_S, "the first pair of images")
+        console.print(f"first camera frame after {time.monotonic() - begun_s:.1f} s")
+        works = config.generator != "expert"
+        if works:
+            status.update("starting generator, tracker, planner and executor")
+            start_session(stack, node)
+            console.print(f"the session began after {time.monotonic() - begun_s:.1f} s")
         while not node.reached:
-            _spin(node, stack)
-            elapsed_s = time.monotonic() - start
-            status.update(f"the expert is at work: {elapsed_s:.0f} s, {len(node.pairs)} pairs of images recorded")
+            stack.spin()
+            elapsed_s, session = time.monotonic() - begun_s, node.session
+            doing = f"look {len(node.looks)}, {session.state}: {session.reason}" if works else "the expert is at work"
+            status.update(f"{elapsed_s:.0f} s, {doing}")
+            if works and session.state in (SessionState.IDLE, SessionState.HOLD, SessionState.FAULT):
+                raise RuntimeError(f"the session has ended before the goal: {session.reason}")
             if elapsed_s > config.limit_s:
                 raise RuntimeError(f"the goal was not reached within {config.limit_s:.0f} s")
+        if works:
+            stack.call(Trigger, "session/stop")
         until = time.monotonic() + _LINGER_S
         while time.monotonic() < until:
-            _spin(node, stack)
-
-
-def _spin(node: Spectator, stack: subprocess.Popen[bytes]) -> None:
-    rclpy.spin_once(node, timeout_sec=0.1)
-    if stack.poll() is not None:
-        raise RuntimeError(f"the nodes have ended with status {stack.returncode}; their messages are above")
-
-
-@contextmanager
-def _bringup(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """All nodes, in their own process group, so that Ctrl-C reaches them through us alone and once."""
-    command = [sys.executable, "-m", "robo4d_ros.bringup", *arguments]
-    stack = subprocess.Popen(command, start_new_session=True)
-    try:
-        yield stack
-    finally:
-        stack.send_signal(signal.SIGINT)
-        stack.wait()
+            stack.spin()
 
 
 def _write(pairs: list[RgbdPair], config: DemoConfig, *, reached: bool) -> None:

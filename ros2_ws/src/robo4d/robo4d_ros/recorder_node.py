@@ -20,7 +20,13 @@ class RecorderConfig:
     """The file; it must not be there yet."""
     checkpoint_s: float = field(default=0.5, metadata={"range": (0.05, 60.0)})
     """How often what was heard is made safe against a crash [s]."""
-    leave_out: tuple[str, ...] = ("/_action/status", "/parameter_events", "predicted/points", "predicted/points_all")
+    leave_out: tuple[str, ...] = (
+        "/_action/status",
+        "/_action/feedback",
+        "/parameter_events",
+        "predicted/points",
+        "predicted/points_all",
+    )
     """Ends of the names of topics that are not recorded; the clouds are in the video already."""
 
 
