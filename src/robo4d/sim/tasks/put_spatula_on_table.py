@@ -77,9 +77,9 @@ class _LayDown:
         return _GRASPS
 
     def goals(self, state: CellState) -> Float[Array, "m 4 4"]:
-        """Flat beside the crock, either face up, whichever way it points."""
+        """Just above the table beside the crock, either face up, whichever way it points."""
         crock = state.T_world_body["crock"][:3, 3]
-        place = se3.translation(float(np.clip(crock[0], 0.52, 0.58)), crock[1] - 0.20, _HANDLE[0] + 0.002)
+        place = se3.translation(float(np.clip(crock[0], 0.52, 0.58)), crock[1] - 0.20, _HANDLE[0] + 0.006)
         lying = [se3.exp(np.array([0, 0, 0, 0, sign * np.pi / 2, 0])) for sign in (-1, 1)]
         return np.stack([place @ turned_about_z(yaw) @ face for yaw in np.deg2rad(range(0, 360, 15)) for face in lying])
 
@@ -103,7 +103,7 @@ class _LayDown:
         """Best is to look well down both times: a hand in line with the forearm is singular, a level one folds up."""
         pick = awkwardness(Ts_world_pick, reaching_out(self.arm, Ts_world_pick, np.deg2rad(65)))
         place = awkwardness(Ts_world_place, reaching_out(self.arm, Ts_world_place, np.deg2rad(105)))
-        return pick + place
+        return 2 * pick + place
 
 
 def _grasps() -> Grasps:
@@ -114,7 +114,7 @@ def _grasps() -> Grasps:
                 y = np.array([np.sin(side * np.pi / 2), -np.cos(side * np.pi / 2), 0]).round()
                 ahead = np.array([np.cos(side * np.pi / 2), np.sin(side * np.pi / 2), 0]).round()
                 z = np.cos(pitch) * ahead - np.sin(pitch) * np.array([0, 0, 1])
-                p = np.array([0, 0, height]) - 0.008 * z  # so that the fingertips clear the table when it lies there
+                p = np.array([0, 0, height]) - 0.003 * z  # so that the fingertips clear the table when it lies there
                 poses.append(se3.pose(np.stack([np.cross(y, z), y, z], axis=1), p))
                 widths.append(2 * float(np.abs(y[:2]) @ _HANDLE[:2]))
     return Grasps(Ts_object_tcp=np.stack(poses), widths=np.array(widths))
