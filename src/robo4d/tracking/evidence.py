@@ -21,7 +21,8 @@ STILL_WEIGHT = 0.3
 """What agreement with the background counts: a pose sunk into table or shelf agrees with them. Not zero, for a finger
 that touches the table is as near to it as that."""
 UNSEEN_WEIGHT = 0.5
-"""How much a hidden or unmeasured pixel counts against a pose, where a violated one counts 1."""
+"""How much a hidden or unmeasured pixel counts against a pose, where a violated one counts 1. One outside the image
+counts fully: a gripper that is cut off there by half slides along the border, without any contradiction."""
 _LEAST_IN_IMAGE = 0.05
 """Share of the gripper's front in the image that is reckoned with, at least."""
 _ENOUGH_PIXELS = 30
@@ -82,8 +83,8 @@ class Evidence:
             total = self.masked + self.masked_rendered
             return 2 * self.masked_agreeing / total * self.masked_both / (total - self.masked_both)
         support = self.agreeing - (1 - STILL_WEIGHT) * self.still
-        unseen = self.hidden + self.unmeasured + self.outside
-        tested = self.agreeing + self.violated + UNSEEN_WEIGHT * unseen
+        unseen = UNSEEN_WEIGHT * (self.hidden + self.unmeasured) + self.outside
+        tested = self.agreeing + self.violated + unseen
         return max(support - self.violated, 0) / max(tested, 1) * min(1, support / _ENOUGH_PIXELS)
 
     @property

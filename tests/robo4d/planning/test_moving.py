@@ -15,11 +15,14 @@ STILL = dataclasses.replace(
     open=np.ones(5, bool),
 )
 LOST = dataclasses.replace(STILL, Ts_world_tcp=np.full((5, 4, 4), np.nan), confidence=np.zeros(5))
+STRAYS = dataclasses.replace(TRACK, arm="right", inlier=np.array([True, True, False, False, True]))
 ACTS = dataclasses.replace(STILL, open=np.array([True, True, True, False, False]))
 
 
 @pytest.mark.parametrize(
-    ("right", "arms"), [(STILL, {"left"}), (LOST, {"left"}), (ACTS, {"left", "right"})], ids=["still", "lost", "acts"]
+    ("right", "arms"),
+    [(STILL, {"left"}), (LOST, {"left"}), (STRAYS, {"left"}), (ACTS, {"left", "right"})],
+    ids=["still", "lost", "strays", "acts"],
 )
 def test_arms_that_rest_are_left_out(right, arms):
     assert set(moving_tracks({"left": TRACK, "right": right}, still_m=0.02, still_rad=0.2)) == arms

@@ -57,6 +57,13 @@ def test_a_gripper_outside_the_image_is_named():
     assert evidence.weakness is Reason.OUT_OF_VIEW
 
 
+def test_a_gripper_is_trusted_as_long_as_most_of_it_is_in_the_image():
+    half = {"agreeing": 100, "still": 0, "violated": 0, "hidden": 0, "unmeasured": 0}
+    assert Evidence(**half, outside=80).confidence > 0.5
+    beyond = Evidence(**half, outside=120)
+    assert (beyond.confidence < 0.5, beyond.weakness) == (True, Reason.OUT_OF_VIEW)
+
+
 def test_missing_depth_is_named():
     image = _frames()[0]
     image.depth[:] = 0
