@@ -207,7 +207,8 @@ class Session:
             else:
                 self._observe("the plan is executed")
         elif code in _NEW_LOOK or self._config.auto_approve:
-            self._failed(f"the plan was not executed to its end, {code}: {message}")
+            cause = self._reason if self._state is State.PAUSED else f"{code}: {message}"
+            self._failed(f"the plan was not executed to its end, {cause}")
         else:
             self._go(State.HOLD, f"the execution ended, {code}: {message}; `resume` observes again")
             self._plan = None

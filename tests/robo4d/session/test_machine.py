@@ -240,6 +240,7 @@ def test_without_an_operator_a_pause_is_followed_by_another_look():
     assert Request.STOP in rig.step()
     rig.session.executed(False, "stop", "stopped by the operator")
     assert rig.state is State.OBSERVE
+    assert "gripper_failed" in rig.reason
     rig.imagine()
     rig.session.pause()
     rig.session.executor_is(ExecutorState.PAUSED, "paused by the operator")
