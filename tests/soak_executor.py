@@ -48,8 +48,8 @@ def soak(cycles: int) -> Iterator[float]:
                 arms.wait_until_told()
                 continue  # not everything has been heard yet
             assert result.code == "ok", f"plan {done + 1}: {result.message}"
-            arms.wait_until_told()  # the last target has arrived
-            np.testing.assert_allclose(arms.poses["left"], motion.arms["left"].Ts_world_tcp[-1], atol=1e-6)
+            end = motion.arms["left"].Ts_world_tcp[-1]
+            arms.wait(lambda end=end: np.allclose(arms.poses["left"], end, atol=1e-6), "the arm at the plan's end")
             done += 1
             yield memory_mib(process.pid)
     finally:
