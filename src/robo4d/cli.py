@@ -22,10 +22,13 @@ COMMANDS = {
     "eval": ("robo4d_models.evaluate:evaluate", "errors of predicted videos and of the poses read from them"),
     "rollout": ("robo4d.rollout.command:rollout", "closed-loop success over unseen starts and cameras"),
     "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
+    "bench tracker": ("robo4d.tracking.bench:bench_tracker", "errors, confidence and cost of following the grippers"),
     "bench planner": ("robo4d.planning.bench:bench_planner", "time and accuracy of planning, and the limits it keeps"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
+    "bench model": ("robo4d_models.video4d.svd.bench:bench_model", "seconds, memory and operations of one plan"),
     "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),
     "train": ("robo4d_models.video4d.train:train", "a model from samples; goes on where it stopped"),
+    "convert-checkpoint": ("robo4d_models.video4d.svd.convert:convert_checkpoint", "weights of others for `svd`"),
 }
 """Name of the command, of one or two words: (function, summary)."""
 

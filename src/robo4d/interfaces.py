@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray as Array
 
 from robo4d.execution.targets import ArmTarget, GripperCommand, GripperOutcome, JointCourse
@@ -27,6 +27,22 @@ class VideoGenerator(Protocol):
 
         Raises:
             Cancelled: `progress` returned False.
+        """
+        ...
+
+
+class Segmenter(Protocol):
+    """Finds the pixels of one object in all images of a video."""
+
+    def segment(self, rgb: UInt8[Array, "t h w 3"], prompt: Bool[Array, "h w"]) -> Bool[Array, "t h w"]:
+        """The object's mask in every image; empty where it is not seen.
+
+        Args:
+            rgb: The video of one camera.
+            prompt: The object's mask in the first image, such as `robo4d.tracking.projection.projected_mask`.
+
+        Raises:
+            ValueError: the prompt is empty.
         """
         ...
 

@@ -1,8 +1,8 @@
 """The embedded pose tracker: registers the gripper's CAD with depth images, on a CPU, without masks or learning.
 
 Each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
-surface into the images (`SurfaceTest`), the best are scattered again with less spread, and the winners are registered
-(`Registration`). The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on from the
+surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
+again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on from the
 last pose that was borne out.
 """
 
@@ -23,7 +23,7 @@ from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.registration import Registration
 from robo4d.tracking.rendering import GripperRenderer
 
-_STEPS_WEIGHT = 0.1
+_STEPS_WEIGHT = 0.2
 """Confidence that a pose loses at one standard deviation of motion."""
 _PRIOR_SCALE = 0.25
 """Spread about the pose from the robot's state, as a share of the step: it is known to a centimetre."""
@@ -33,7 +33,9 @@ _MORE_EFFORT = 3
 """Factor by which the number of hypotheses grows then."""
 _WIDEST = 3.0
 """The search does not grow beyond so many steps."""
-_JUDGED = 3
+_LIKENESS = 0.7
+"""Share of what is trusted below which a likeness is too poor to go there: better to stay."""
+_JUDGED = 2
 """Registered poses, the best by `SurfaceTest`, that are rendered."""
 _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
@@ -65,16 +67,15 @@ class GeometricTrackerConfig:
 
     tolerance_m: float = 0.015
     """Difference of depth up to which a pixel agrees with the rendering [m]."""
-    trusted: float = 0.5
+    trusted: float = 0.6
     """Confidence from which a pose counts as borne out."""
     step_m: float = 0.05
     """Standard deviation of the motion between two moments along each axis [m]."""
-    step_deg: float = 12.0
+    step_deg: float = 20.0
     """Standard deviation of the rotation between two moments about each axis [deg]."""
     rounds: tuple[SearchRound, ...] = (
-        SearchRound(hypotheses=400, spread=1.0, tolerance=8 / 3, kept=16),
-        SearchRound(hypotheses=160, spread=0.4, tolerance=5 / 3, kept=8),
-        SearchRound(hypotheses=120, spread=0.15, tolerance=1.0, kept=6),
+        SearchRound(hypotheses=480, spread=1.0, tolerance=8 / 3, kept=12),
+        SearchRound(hypotheses=160, spread=0.2, tolerance=4 / 3, kept=6),
     )
     seed: int = 0
     """Selects the hypotheses."""
@@ -160,9 +161,9 @@ class GeometricTracker:
             found.append(attempt())
             if found[-1].value >= self.config.trusted:
                 break
-        else:  # to stay is better than to go far for a poor likeness
-            found.append(self._candidate(last, views))
         best = max(found, key=_value)
+        if best.value < _LIKENESS * self.config.trusted:
+            best = self._candidate(last, views)
         if best.evidence.confidence >= self.config.trusted:
             self._T_last_next = se3.inverse(last) @ best.T_world_hand if self._missed == 0 else np.eye(4)
             self._centres, self._missed = [best.T_world_hand], 0
@@ -222,8 +223,8 @@ class GeometricTracker:
                 rng=self._rng,
             )
             best = poses[np.argsort(-score(poses, part.tolerance))[: part.kept]]
-        poses = np.stack([self._registration.refine(T, self._opening_m, views) for T in best])
-        poses = poses[np.argsort(-score(poses, 1.0))[:_JUDGED]]
+            best = self._registration.refine(best, self._opening_m, views)
+        poses = best[np.argsort(-score(best, 1.0))[:_JUDGED]]
         return max((self._candidate(T, views, c) for T, c in zip(poses, cost(poses), strict=True)), key=_value)
 
     def _candidate(
@@ -239,7 +240,7 @@ class GeometricTracker:
             return _Candidate(T_world_hand=T_world_hand, evidence=_NO_EVIDENCE, value=-np.inf)
         T = T_world_hand.copy()
         T[:3, 3] += middle - se3.apply(T, self._renderer.centre_hand)
-        return self._candidate(self._registration.refine(T, self._opening_m, views), views)
+        return self._candidate(self._registration.refine(T[None], self._opening_m, views)[0], views)
 
     def _cold_start(
         self, views: tuple[DepthView, ...], T_world_prior: Float[Array, "4 4"] | None

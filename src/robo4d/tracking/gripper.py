@@ -47,6 +47,23 @@ class Mesh:
         """A cube of 10 cm."""
         return cls.box((-0.05, -0.05, -0.05), (0.05, 0.05, 0.05))
 
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Float[Array, "n 3"], Float[Array, "n 3"]]:
+        """Points spread evenly over the surface [m], and its unit normals there, to the side that the faces tell."""
+        a, b, c = self.vertices[self.faces].swapaxes(0, 1)
+        normals = np.cross(b - a, c - a)
+        areas = np.linalg.norm(normals, axis=1)
+        chosen = rng.choice(len(areas), size=count, p=areas / areas.sum())
+        u, v = rng.random((2, count, 1))
+        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+        points = a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]
+        return points, normals[chosen] / areas[chosen, None]
+
+    @property
+    def area(self) -> float:
+        """Of the surface [m^2]."""
+        a, b, c = self.vertices[self.faces].swapaxes(0, 1)
+        return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
     def moved(self, T_a_b: Float[Array, "4 4"]) -> "Mesh":
         """The mesh in frame a, b being its present frame."""
         return Mesh(vertices=se3.apply(T_a_b, self.vertices), faces=self.faces)

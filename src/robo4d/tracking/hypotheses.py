@@ -1,16 +1,17 @@
 """Hypotheses of a gripper's pose, and their quick test against depth images, hundreds at a time."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from numpy import ndarray as Array
 from scipy.spatial.transform import Rotation
 
 from robo4d.geometry import Intrinsics, se3
 from robo4d.tracking.evidence import STILL_WEIGHT, UNSEEN_WEIGHT
-from robo4d.tracking.gripper import ALL_PARTS, Part
-from robo4d.tracking.rendering import DIRECTIONS, GripperRenderer
+from robo4d.tracking.gripper import Part
+from robo4d.tracking.rendering import GripperRenderer, pixel_rays
 
 _LITTLE_TURN = 0.25
 _NEAR = 0.05
@@ -39,8 +40,34 @@ class DepthView:
 
     def points(self, shown: Bool[Array, "h w"]) -> Float[Array, "n 3"]:
         """The points [m, world] of some pixels, all of which must have depth."""
-        points_camera = self.depth[shown][:, None] * self.intrinsics.rays()[shown]
+        points_camera = self.depth[shown][:, None] * pixel_rays(self.intrinsics)[shown]
         return se3.apply(se3.inverse(self.T_camera_world), points_camera)
+
+    @cached_property
+    def points_camera(self) -> Float32[Array, "3 p"]:
+        """Point of every pixel [m], for `pixels`; zero where there is no depth, and around the image."""
+        framed = np.zeros((3, self.intrinsics.height + 2, self.intrinsics.width + 2), np.float32)
+        framed[:, 1:-1, 1:-1] = np.moveaxis(self.depth[..., None] * pixel_rays(self.intrinsics), -1, 0)
+        return framed.reshape(3, -1)
+
+    @cached_property
+    def background(self) -> Bool[Array, " p"]:
+        """Pixels that show the background, for `pixels`."""
+        return np.pad(self.still, 1).reshape(-1)
+
+    @cached_property
+    def beside(self) -> Bool[Array, " p"] | None:
+        """Pixels that the mask of hand and fingers excludes, for `pixels`; None without a mask."""
+        if self.mask is None or not self.mask.any():
+            return None
+        return np.pad(~self.mask, 1).reshape(-1)
+
+    def pixels(self, points_camera: Float32[Array, "b 3 n"]) -> Int[Array, "b n"]:
+        """Index of the pixel that shows each point [m], in the image with a rim of a pixel for all that is outside."""
+        k, scale = self.intrinsics, 1 / np.maximum(points_camera[:, 2], np.float32(_NEAR))
+        u = np.clip(np.float32(k.fx) * points_camera[:, 0] * scale + np.float32(k.cx + 1), 0, k.width + 1)
+        v = np.clip(np.float32(k.fy) * points_camera[:, 1] * scale + np.float32(k.cy + 1), 0, k.height + 1)
+        return v.astype(np.int32) * np.int32(k.width + 2) + u.astype(np.int32)
 
 
 def spread(
@@ -87,11 +114,10 @@ class SurfaceTest:
     Args:
         renderer: Renderer of the gripper.
         count: Points on the surface.
-        parts: Parts of the gripper to take them from.
     """
 
-    def __init__(self, renderer: GripperRenderer, count: int = 200, parts: tuple[Part, ...] = ALL_PARTS) -> None:
-        self._renderer, self._count, self._parts = renderer, count, parts
+    def __init__(self, renderer: GripperRenderer, count: int = 160) -> None:
+        self._renderer, self._count = renderer, count
 
     def score(
         self,
@@ -102,46 +128,27 @@ class SurfaceTest:
         tolerance_m: float,
     ) -> Float[Array, " b"]:
         """Support minus violation of each pose over all views, relative to all that was tested; at most 1."""
+        surface = self._renderer.surface(opening_m)[: self._count]
         support, violated, tested = np.zeros((3, len(Ts_world_hand)))
         for view in views:
-            agreeing, still, behind, front = self._counts(Ts_world_hand, opening_m, view, tolerance_m)
-            support += agreeing - (1 - STILL_WEIGHT) * still
-            violated += behind
-            tested += agreeing + behind + UNSEEN_WEIGHT * (front - agreeing - behind)
+            points, front = surface.seen_from(view.T_camera_world @ Ts_world_hand)
+            pixels = view.pixels(points)
+            # Where there is no depth, the point is far behind what is observed: neither agreeing nor violated.
+            behind = view.points_camera[2][pixels] - points[:, 2]
+            agreeing, behind = front & (np.abs(behind) < tolerance_m), front & (behind >= tolerance_m)
+            if view.beside is not None:
+                beside = front & (surface.part != Part.WRIST) & view.beside[pixels]
+                agreeing, behind = agreeing & ~beside, behind | beside
+            agreements, violations = agreeing.sum(axis=1), behind.sum(axis=1)
+            support += agreements - (1 - STILL_WEIGHT) * (agreeing & view.background[pixels]).sum(axis=1)
+            violated += violations
+            tested += agreements + violations + UNSEEN_WEIGHT * (front.sum(axis=1) - agreements - violations)
         return (support - violated) / np.maximum(tested, 1)
 
     def in_image(self, T_world_hand: Float[Array, "4 4"], opening_m: float, view: DepthView) -> float:
         """Share of the points facing the camera that are inside the image."""
-        front, inside, *_ = self._project(T_world_hand[None], opening_m, view)
-        return float(inside.sum() / max(front.sum(), 1))
-
-    def _project(
-        self, Ts_world_hand: Float[Array, "b 4 4"], opening_m: float, view: DepthView
-    ) -> tuple[Bool[Array, "b n"], Bool[Array, "b n"], Float[Array, "b n"], Float[Array, "b n"], Float[Array, "b n"]]:
-        """Which points face the camera; which of them are inside the image; and pixel coordinates and depth of all."""
-        surface, k = self._renderer.surface(self._count, opening_m, self._parts), view.intrinsics
-        Ts = view.T_camera_world @ Ts_world_hand
-        centres = Ts[:, :3, :3] @ self._renderer.centre_hand + Ts[:, :3, 3]
-        to_camera_hand = np.einsum("bji,bj->bi", Ts[:, :3, :3], -centres)
-        front = surface.visible[np.argmax(to_camera_hand @ DIRECTIONS.T, axis=1)]
-        points = surface.points @ Ts[:, :3, :3].swapaxes(1, 2) + Ts[:, None, :3, 3]
-        z = np.maximum(points[..., 2], _NEAR)
-        u, v = k.fx * points[..., 0] / z + k.cx, k.fy * points[..., 1] / z + k.cy
-        inside = front & (points[..., 2] > _NEAR) & (u >= 0) & (u < k.width) & (v >= 0) & (v < k.height)
-        return front, inside, u, v, z
-
-    def _counts(
-        self, Ts_world_hand: Float[Array, "b 4 4"], opening_m: float, view: DepthView, tolerance_m: float
-    ) -> tuple[Float[Array, " b"], ...]:
-        """Points of each pose that agree, that agree with something still, are violated, and face the camera."""
-        front, inside, u, v, z = self._project(Ts_world_hand, opening_m, view)
-        pixel = np.where(inside, v, 0).astype(int) * view.intrinsics.width + np.where(inside, u, 0).astype(int)
-        observed = view.depth.reshape(-1)[pixel]
-        measured, behind = inside & (observed > 0), observed - z
-        agreeing, violated = measured & (np.abs(behind) < tolerance_m), measured & (behind >= tolerance_m)
-        if view.mask is not None and view.mask.any():
-            part = self._renderer.surface(self._count, opening_m, self._parts).part
-            beside = inside & (part != Part.WRIST) & ~view.mask.reshape(-1)[pixel]
-            agreeing, violated = agreeing & ~beside, violated | beside
-        counted = (agreeing, agreeing & view.still.reshape(-1)[pixel], violated, front)
-        return tuple(c.sum(axis=1).astype(float) for c in counted)
+        surface, k = self._renderer.surface(opening_m)[: self._count], view.intrinsics
+        points, front = surface.seen_from((view.T_camera_world @ T_world_hand)[None])
+        row, column = np.divmod(view.pixels(points), k.width + 2)
+        inside = (row >= 1) & (row <= k.height) & (column >= 1) & (column <= k.width) & (points[:, 2] > _NEAR)
+        return float((front & inside).sum() / max(front.sum(), 1))

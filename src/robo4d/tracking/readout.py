@@ -41,7 +41,7 @@ class ReadoutConfig:
     """Difference of depth up to which a pixel agrees with the rendering [m]."""
     speed_m_s: float = 0.1
     """Typical speed of a gripper [m/s], which sets how far the embedded tracker searches."""
-    turn_deg_s: float = 24.0
+    turn_deg_s: float = 40.0
     """Typical speed of rotation [deg/s]."""
     limits: Limits = field(default_factory=Limits)
     """What a trusted pose must keep to."""

@@ -1,31 +1,27 @@
-"""Point-to-plane registration of a gripper's CAD with depth images (small_gicp)."""
+"""Registration of the gripper's CAD with depth images: point-to-plane Gauss-Newton, many starting poses at once.
 
-from functools import lru_cache
-from typing import TYPE_CHECKING
+Correspondence is projective, as in KinectFusion (Newcombe et al. 2011): the point of a pixel is compared with the
+point of the CAD that falls on it, along the normal of the CAD. That needs no search for neighbours and no normals of
+noisy depth, and only surface that the camera sees takes part, where a neighbour search confuses the two sides of a
+finger.
+"""
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
-from scipy.ndimage import grey_dilation
 
 from robo4d.geometry import se3
 from robo4d.tracking.hypotheses import DepthView
 from robo4d.tracking.rendering import GripperRenderer
 
-if TYPE_CHECKING:
-    import small_gicp
-
-_PASSES = ((0.05, 5, 0.04), (0.03, 3, 0.02))
-"""Coarse, then fine: gate about the rendered depth [m], window that widens the silhouette [px], and largest distance
-of a correspondence [m]."""
-_FEWEST_POINTS = 15
-"""Points below which a pose is left as it is."""
-_MOST_POINTS = 250
-"""Points that are registered; more take time, and help little, as the errors of depth maps are not independent."""
-_MODEL_POINTS = 1200
-_MODEL_NEIGHBOURS = 8
-"""Points of the model from which a normal is estimated: a patch of 1 cm, thinner than a finger is wide."""
-_ITERATIONS = 10
+_GATES_M = (0.04, 0.03, 0.02, 0.02)
+"""Difference of depth [m] up to which a pixel takes part, in each iteration."""
+_SOFT_M = 0.01
+"""Distance from the surface [m] at which a point counts a quarter (Geman and McClure): flying pixels are farther."""
+_STIFFNESS_M = 0.05
+"""What a rotation counts beside a translation [m]; a gripper's parts lie so far from its middle."""
+_DAMPING = 4.0
+"""Points that speak for staying: no direction that nothing measures is left free."""
 
 
 class Registration:
@@ -37,54 +33,33 @@ class Registration:
 
     def __init__(self, renderer: GripperRenderer) -> None:
         self._renderer = renderer
-        self._model = lru_cache(maxsize=None)(self._build_model)
 
     def refine(
-        self, T_world_hand: Float[Array, "4 4"], opening_m: float, views: tuple[DepthView, ...]
-    ) -> Float[Array, "4 4"]:
-        """The pose at which the CAD fits best to the points of all views near it; unchanged where there are too few."""
-        for gate_m, window_px, distance_m in _PASSES:
-            points = np.concatenate([self._near(T_world_hand, opening_m, v, gate_m, window_px) for v in views])
-            if len(points) < _FEWEST_POINTS:
-                break
-            T_world_hand = self._align(T_world_hand, opening_m, points[:: -(-len(points) // _MOST_POINTS)], distance_m)
-        return T_world_hand
-
-    def _near(
-        self, T_world_hand: Float[Array, "4 4"], opening_m: float, view: DepthView, gate_m: float, window_px: int
-    ) -> Float[Array, "n 3"]:
-        """Points [m, world] that may show the gripper: in the mask if there is one, else near the rendered gripper."""
-        if view.mask is not None:
-            shown = view.mask & (view.depth > 0)
-        else:
-            rendered = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics).depth
-            nearby = np.where(rendered > 0, rendered, grey_dilation(rendered, window_px))
-            shown = (nearby > 0) & (view.depth > 0) & (np.abs(view.depth - nearby) < gate_m) & ~view.still
-        return view.points(shown)
-
-    def _align(
-        self, T_world_hand: Float[Array, "4 4"], opening_m: float, points_world: Float[Array, "n 3"], distance_m: float
-    ) -> Float[Array, "4 4"]:
-        import small_gicp
-
-        target, tree = self._model(round(opening_m, 2))
-        result = small_gicp.align(
-            target,
-            small_gicp.PointCloud(points_world),
-            tree,
-            init_T_target_source=se3.inverse(T_world_hand),
-            registration_type="PLANE_ICP",
-            max_correspondence_distance=distance_m,
-            num_threads=1,
-            max_iterations=_ITERATIONS,
-        )
-        T_hand_world = np.asarray(result.T_target_source)
-        return se3.inverse(T_hand_world) if np.isfinite(T_hand_world).all() else T_world_hand
-
-    def _build_model(self, opening_m: float) -> "tuple[small_gicp.PointCloud, small_gicp.KdTree]":
-        import small_gicp
-
-        cloud = small_gicp.PointCloud(self._renderer.surface(_MODEL_POINTS, opening_m).points)
-        tree = small_gicp.KdTree(cloud)
-        small_gicp.estimate_normals(cloud, tree, num_neighbors=_MODEL_NEIGHBOURS)
-        return cloud, tree
+        self, Ts_world_hand: Float[Array, "b 4 4"], opening_m: float, views: tuple[DepthView, ...]
+    ) -> Float[Array, "b 4 4"]:
+        """From each pose, the one near it at which the CAD fits best to the points of all views."""
+        surface, middle = self._renderer.surface(opening_m), se3.translation(*self._renderer.centre_hand)
+        arms = surface.points - self._renderer.centre_hand.astype(np.float32)
+        jacobian = np.concatenate([surface.normals, np.cross(arms, surface.normals)], axis=1)
+        squares = np.einsum("ni,nj->nij", jacobian, jacobian).reshape(len(jacobian), 36)
+        damping = _DAMPING * np.diag([1.0] * 3 + [_STIFFNESS_M**2] * 3)
+        for gate_m in _GATES_M:
+            hessian = np.zeros((len(Ts_world_hand), 36)) + damping.reshape(-1)
+            gradient = np.zeros((len(Ts_world_hand), 6))
+            for view in views:
+                Ts_camera_hand = view.T_camera_world @ Ts_world_hand
+                points, front = surface.seen_from(Ts_camera_hand)
+                pixels = view.pixels(points)
+                gaps = view.points_camera[:, pixels].swapaxes(0, 1) - points
+                near = front & (np.abs(gaps[:, 2]) < gate_m) & ~view.background[pixels]
+                if view.beside is not None:
+                    near &= ~view.beside[pixels]
+                R = Ts_camera_hand[:, :3, :3].astype(np.float32)
+                normals = (R.reshape(-1, 3) @ surface.normals.T).reshape(len(R), 3, -1)
+                residuals = np.einsum("bin,bin->bn", gaps, normals)
+                weights = near / (1 + (residuals / _SOFT_M) ** 2) ** 2
+                hessian += weights @ squares
+                gradient += (weights * residuals) @ jacobian
+            twists = np.linalg.solve(hessian.reshape(-1, 6, 6), gradient[..., None])[..., 0]
+            Ts_world_hand = Ts_world_hand @ middle @ se3.exp(twists) @ se3.inverse(middle)
+        return Ts_world_hand

@@ -1,6 +1,6 @@
 """The gripper's CAD as a camera sees it: depth images, part labels, and points on its surface."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from numpy import ndarray as Array
 
 from robo4d.geometry import Intrinsics, se3
-from robo4d.tracking.gripper import ALL_PARTS, GripperModel, Part
+from robo4d.tracking.gripper import GripperModel, Mesh, Part
 
 if TYPE_CHECKING:
     from embreex.rtcore_scene import EmbreeScene
@@ -20,6 +20,25 @@ _NEAR = 0.02
 """A gripper nearer than this to the camera's plane [m] is not drawn."""
 _SKIN = 0.0005
 """Distance from the surface [m] from which it is asked what is in the way."""
+_SURFACE_POINTS = 400
+"""Points on the surface; in two views of 128 x 128, half a metre wide, the gripper has about as many pixels."""
+_SHADOW_STEP = 0.04
+"""What the fingers hide of each other is found out anew when the opening differs by so much [m]."""
+
+
+@lru_cache(maxsize=16)
+def pixel_rays(intrinsics: Intrinsics) -> Float32[Array, "h w 3"]:
+    """As `Intrinsics.rays`, kept for the next image of the same camera."""
+    return intrinsics.rays().astype(np.float32)
+
+
+def box_window(corners_camera: Float[Array, "8 3"], intrinsics: Intrinsics) -> tuple[slice, slice]:
+    """Rows and columns that may show what is inside a box with these corners [m]; none if it reaches the camera."""
+    if not np.all(corners_camera[:, 2] > _NEAR):
+        return slice(0, 0), slice(0, 0)
+    uv, _ = intrinsics.project(corners_camera)
+    (u0, v0), (u1, v1) = np.floor(uv.min(axis=0)).astype(int), np.ceil(uv.max(axis=0)).astype(int)
+    return slice(max(v0, 0), max(v1, 0)), slice(max(u0, 0), max(u1, 0))
 
 
 def _fibonacci_sphere(count: int) -> Float[Array, "d 3"]:
@@ -28,7 +47,7 @@ def _fibonacci_sphere(count: int) -> Float[Array, "d 3"]:
     return np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=-1)
 
 
-DIRECTIONS = _fibonacci_sphere(256)
+DIRECTIONS = _fibonacci_sphere(256).astype(np.float32)
 """Unit vectors all around, 11 degrees apart."""
 
 
@@ -49,10 +68,12 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Points spread evenly over the outer surface of the gripper, in the frame of the hand."""
+    """Points spread evenly over the outer surface of the gripper, in the frame of the hand, in random order."""
 
-    points: Float[Array, "n 3"]
+    points: Float32[Array, "n 3"]
     """[m]."""
+    normals: Float32[Array, "n 3"]
+    """Unit vectors across the surface, to either side."""
     part: UInt8[Array, " n"]
     """The `Part` of each point."""
     visible: Bool[Array, "d n"]
@@ -62,8 +83,27 @@ class Surface:
     def example(cls) -> "Surface":
         """One point, seen from everywhere."""
         return cls(
-            points=np.zeros((1, 3)), part=np.full(1, Part.HAND, np.uint8), visible=np.ones((len(DIRECTIONS), 1), bool)
+            points=np.zeros((1, 3), np.float32),
+            normals=np.eye(3, dtype=np.float32)[:1],
+            part=np.full(1, Part.HAND, np.uint8),
+            visible=np.ones((len(DIRECTIONS), 1), bool),
         )
+
+    def __getitem__(self, chosen: slice | Bool[Array, " n"]) -> "Surface":
+        """Some of the points."""
+        return Surface(
+            points=self.points[chosen],
+            normals=self.normals[chosen],
+            part=self.part[chosen],
+            visible=self.visible[:, chosen],
+        )
+
+    def seen_from(self, Ts_camera_hand: Float[Array, "b 4 4"]) -> tuple[Float32[Array, "b 3 n"], Bool[Array, "b n"]]:
+        """The points in the frame of a camera [m] for many poses of the hand, and which of them the camera sees."""
+        R, p = Ts_camera_hand[:, :3, :3].astype(np.float32), Ts_camera_hand[:, :3, 3].astype(np.float32)
+        points = (R.reshape(-1, 3) @ self.points.T).reshape(len(R), 3, -1) + p[..., None]
+        to_camera_hand = np.einsum("bji,bj->bi", R, -points.mean(axis=-1))
+        return points, self.visible[np.argmax(to_camera_hand @ DIRECTIONS.T, axis=1)]
 
 
 class GripperRenderer:
@@ -79,9 +119,7 @@ class GripperRenderer:
         low, high = corners.min(axis=0), corners.max(axis=0)
         self.centre_hand: Float[Array, "3"] = (low + high) / 2
         """Middle of the gripper [m]."""
-        self._corners = np.array(
-            [[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
-        )
+        self._corners = Mesh.box(tuple(low), tuple(high)).vertices
         self._scene = lru_cache(maxsize=None)(self._build_scene)
         self._surface = lru_cache(maxsize=None)(self._sample_surface)
 
@@ -89,13 +127,13 @@ class GripperRenderer:
         """What the camera sees of the gripper at a pose, opened by a distance between the fingers [m]."""
         depth = np.zeros((intrinsics.height, intrinsics.width))
         part = np.zeros((intrinsics.height, intrinsics.width), np.uint8)
-        window = self._window(T_camera_hand, intrinsics)
-        rays = intrinsics.rays()[window]
+        window = box_window(se3.apply(T_camera_hand, self._corners), intrinsics)
+        rays = pixel_rays(intrinsics)[window]
         if rays.size == 0:
             return Rendering(depth=depth, part=part)
         scene, parts = self._scene(self._step(opening_m))
         T_hand_camera = se3.inverse(T_camera_hand)
-        directions = rays @ T_hand_camera[:3, :3].T
+        directions = rays.reshape(-1, 3) @ T_hand_camera[:3, :3].T.astype(np.float32)
         origins = np.broadcast_to(T_hand_camera[:3, 3], directions.shape)
         hits = scene.run(_rows(origins), _rows(directions), output=True)
         hit = hits["geomID"] >= 0
@@ -104,25 +142,32 @@ class GripperRenderer:
         part[window] = np.where(hit, parts[hits["geomID"]], Part.NONE).reshape(rays.shape[:2])
         return Rendering(depth=depth, part=part)
 
-    def surface(self, count: int, opening_m: float, parts: tuple[Part, ...] = ALL_PARTS) -> Surface:
-        """About `count` points, spread evenly over what can be seen of some parts from somewhere; always the same."""
-        return self._surface(count, self._step(opening_m), parts)
+    def surface(self, opening_m: float) -> Surface:
+        """Points on all that can be seen of the gripper from somewhere, opened by a distance [m]; always the same."""
+        sampled_m = _SHADOW_STEP * round(self._clipped(opening_m) / _SHADOW_STEP)
+        sampled = self._surface(sampled_m)
+        travel = ((self._clipped(opening_m) - sampled_m) / 2 * self.model.opening_axis).astype(np.float32)
+        points = sampled.points.copy()
+        points[sampled.part == Part.LEFT_FINGER] += travel
+        points[sampled.part == Part.RIGHT_FINGER] -= travel
+        return replace(sampled, points=points)
 
-    def _sample_surface(self, count: int, step: int, parts: tuple[Part, ...]) -> Surface:
-        rng = np.random.default_rng(0)
-        meshes = {part: mesh for part, mesh in self.model.parts(step * _OPENING_STEP).items() if part in parts}
-        corners = np.concatenate([mesh.vertices[mesh.faces] for mesh in meshes.values()])
-        labels = np.concatenate([np.full(len(mesh.faces), part, np.uint8) for part, mesh in meshes.items()])
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        area = np.linalg.norm(normals, axis=1)
-        chosen = rng.choice(len(area), size=3 * count, p=area / area.sum())  # a third or more is hidden inside the CAD
-        u, v = rng.random((2, 3 * count, 1))
-        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-        a, b, c = corners[chosen].swapaxes(0, 1)
-        points = a + u * (b - a) + v * (c - a)
-        visible = self._visible(points, normals[chosen] / area[chosen, None], step)
-        outer = np.flatnonzero(visible.any(axis=0))[:count]
-        return Surface(points=points[outer], part=labels[chosen][outer], visible=visible[:, outer])
+    def _sample_surface(self, opening_m: float) -> Surface:
+        rng, parts = np.random.default_rng(0), self.model.parts(opening_m)
+        areas = np.array([mesh.area for mesh in parts.values()])
+        counts = rng.multinomial(3 * _SURFACE_POINTS, areas / areas.sum())  # a third or more is hidden inside the CAD
+        sampled = [mesh.sample(int(count), rng) for mesh, count in zip(parts.values(), counts, strict=True)]
+        mixed = rng.permutation(counts.sum())
+        points, normals = (np.concatenate(lists)[mixed] for lists in zip(*sampled, strict=True))
+        labels = np.repeat(np.array(list(parts), np.uint8), counts)[mixed]
+        visible = self._visible(points, normals, self._step(opening_m))
+        outer = np.flatnonzero(visible.any(axis=0))[:_SURFACE_POINTS]
+        return Surface(
+            points=points[outer].astype(np.float32),
+            normals=normals[outer].astype(np.float32),
+            part=labels[outer],
+            visible=visible[:, outer],
+        )
 
     def _visible(self, points: Float[Array, "n 3"], normals: Float[Array, "n 3"], step: int) -> Bool[Array, "d n"]:
         scene, _ = self._scene(step)
@@ -131,17 +176,11 @@ class GripperRenderer:
         hit = scene.run(_rows(origins), _rows(np.broadcast_to(DIRECTIONS, origins.shape)))
         return hit.reshape(origins.shape[:2]).T < 0
 
-    def _window(self, T_camera_hand: Float[Array, "4 4"], intrinsics: Intrinsics) -> tuple[slice, slice]:
-        """Rows and columns that may show the gripper."""
-        corners = se3.apply(T_camera_hand, self._corners)
-        if not np.all(corners[:, 2] > _NEAR):
-            return slice(0, 0), slice(0, 0)
-        uv, _ = intrinsics.project(corners)
-        (u0, v0), (u1, v1) = np.floor(uv.min(axis=0)).astype(int), np.ceil(uv.max(axis=0)).astype(int)
-        return slice(max(v0, 0), max(v1, 0)), slice(max(u0, 0), max(u1, 0))
-
     def _step(self, opening_m: float) -> int:
-        return round(float(np.clip(opening_m, 0, self.model.max_opening_m)) / _OPENING_STEP)
+        return round(self._clipped(opening_m) / _OPENING_STEP)
+
+    def _clipped(self, opening_m: float) -> float:
+        return float(np.clip(opening_m, 0, self.model.max_opening_m))
 
     def _build_scene(self, step: int) -> tuple["EmbreeScene", UInt8[Array, " k"]]:
         """Embree's scene of the parts, and the part of each geometry in it."""
