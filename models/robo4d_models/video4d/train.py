@@ -28,9 +28,11 @@ from robo4d_models.video4d.draft import GripperSurface
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
 from robo4d_models.video4d.plan_model import PlanModel
 from robo4d_models.video4d.refiner import Refiner, refiner_errors, refiner_losses
+from robo4d_models.video4d.svd.train_config import SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
 
 _CONFIG = TrainConfig()
+_SVD = SvdTraining()
 _VALIDATION_BATCH = 32
 
 
@@ -38,28 +40,36 @@ def train(
     *,
     data: Path,
     out: Path,
-    preset: Literal["tiny"] = "tiny",
+    preset: Literal["tiny", "svd"] = "tiny",
     part: Literal["plan", "refiner"] = "plan",
     tasks: tuple[str, ...] = TASKS,
     config: TrainConfig = _CONFIG,
+    svd: SvdTraining = _SVD,
     slice_minutes: float | None = None,
     smoke: bool = False,
 ) -> None:
-    """Train one of the two networks of the tiny preset; they do not depend on each other.
+    """Train one of the two networks of the tiny preset, which do not depend on each other, or that of the svd preset.
 
     Args:
-        data: Folder of samples from `robo4d make-samples`; it may still grow.
+        data: Folder of samples from `robo4d make-samples`, which may still grow; for svd, of episodes from
+            `robo4d collect`.
         out: Folder of the weights (<part>.safetensors, which `TinyGenerator.load` reads) and, in <part>/, of
             checkpoints and curves. Training goes on from what is in it.
         preset: Which model.
-        part: Which of its networks.
-        tasks: Which tasks' samples to use.
+        part: Which network of the tiny preset.
+        tasks: Which tasks' samples to use, for the tiny preset.
         config: How long and how.
+        svd: What else the svd preset needs.
         slice_minutes: Stop after this time; the next call goes on.
         smoke: A few steps with small batches, to see that everything works.
     """
     if smoke:
         config = replace(config, steps=6, batch=2, warm_up=2, log_every=2, validate_every=3, validation_batches=1)
+    if preset == "svd":
+        from robo4d_models.video4d.svd.train import train_svd  # it loads diffusers, which takes seconds
+
+        train_svd(data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
+        return
     Console().print(f"training the {part} of {preset} on samples of {data}, state in {out}")
     accelerator = Accelerator()
     torch.manual_seed(config.seed)

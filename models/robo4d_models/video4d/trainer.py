@@ -100,9 +100,10 @@ class Trainer:
         self._weights, self._about = weights, about
         self._device = torch.device(str(accelerator.device))
         self.training = training.to(self._device)
-        self.averaged = {name: value.detach().clone() for name, value in training.model.named_parameters()}
+        trained = {name: value for name, value in training.model.named_parameters() if value.requires_grad}
+        self.averaged = {name: value.detach().clone() for name, value in trained.items()}
         self.optimizer = torch.optim.AdamW(
-            training.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+            trained.values(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         self.step = 0
         if newest := checkpoints.newest(out):
@@ -223,8 +224,9 @@ class Trainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.training.model.named_parameters():
-            self.averaged[name].lerp_(value, 1 - decay)
+        parameters = dict(self.training.model.named_parameters())
+        for name, mean in self.averaged.items():
+            mean.lerp_(parameters[name], 1 - decay)
 
 
 class _Swapped:

@@ -1,0 +1,24 @@
+"""What `robo4d train --preset svd` can be told beyond `TrainConfig`; apart, so that `tiny` need not load diffusers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SvdTraining:
+    """How to fine-tune the svd preset."""
+
+    base: Path | None = None
+    """Folder of weights to begin from, of `robo4d convert-checkpoint` or of a run before. Needed."""
+    lora_rank: int = 0
+    """Train matrices of this rank beside the attention projections instead of all weights; 0 trains all."""
+    learning_rate: float = 1e-5
+    """Takes the place of `TrainConfig.learning_rate`. The paper's value is lost; the released code has 1e-6 (Adam)."""
+    weight_decay: float = 1e-6
+    """Takes the place of `TrainConfig.weight_decay` (released configuration)."""
+    points_weight: float = 1.0
+    """lambda of the paper's eq. 3."""
+    condition_dropout: float = 0.1
+    """Share of samples that must do without image embedding, colours or points (each drawn by itself)."""
+    checkpoint_gradients: bool = True
+    """Compute activations again in the backward pass: a third more time, a fraction of the memory."""

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.svd.conditioning import PointCoding
+from robo4d_models.video4d.svd.data import EpisodeClips, clip_times
+from robo4d_models.video4d.svd.edm import SamplerConfig
+from robo4d_models.video4d.svd.lora import add_adapters, merge_adapters
+from robo4d_models.video4d.svd.model import SvdConfig, SvdModel
+from robo4d_models.video4d.svd.pipeline import SvdGenerator, SvdOptions
+from robo4d_models.video4d.svd.train_config import SvdTraining
+from robo4d_models.video4d.train import train
+from robo4d_models.video4d.trainer import TrainConfig
+from small_svd import inputs, small_config, small_model, small_network, wall, wall_episode
+
+from robo4d import RgbdPair
+from robo4d.episodes import EpisodeWriter
+from robo4d.episodes.dataset import common_settings
+from robo4d.episodes.storage import write_group
+from robo4d.geometry import se3
+from robo4d.sim.labels import Label
+
+CONFIG = TrainConfig(
+    steps=3, batch=1, warm_up=1, log_every=1, validate_every=3, validation_batches=1, checkpoint_every_s=0.0
+)
+SMALL = SvdConfig(network=small_config(), height=16, width=32, frames=2)
+
+
+@pytest.fixture(scope="module")
+def episodes(tmp_path_factory):
+    """Two episodes of three views, one of them for validation."""
+    folder = tmp_path_factory.mktemp("episodes")
+    write_group(folder, {"robo4d_dataset": common_settings(views=3, size=(32, 48), rate_hz=10.0)})
+    for seed in (0, 1):
+        episode, images = wall_episode(seed)
+        with EpisodeWriter(folder / f"wall-standard-{seed:06d}", episode) as writer:
+            for view, (rgb, depth, labels) in enumerate(images):
+                writer.write_view(view, rgb, depth, labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    small_model().save(folder)
+    return folder
+
+
+def clips(folder, **changes):
+    return EpisodeClips(folder, SMALL, **({"factor": 2, "batch": 2, "seed": 0, "length": 2} | changes))
+
+
+def test_a_batch_depends_on_seed_and_number_alone(episodes):
+    first, again, other = clips(episodes)[0], clips(episodes)[0], clips(episodes)[1]
+    assert torch.equal(first.rgb, again.rgb)
+    assert not torch.equal(first.rgb, other.rgb)
+    assert first.points.shape == (2, 2, 2, 3, 16, 32)
+    assert first.gripper.shape == (2, 2, 2, 8, 16)
+
+
+def test_what_follows_is_in_the_reference_views_frame_and_the_observation_in_each_views_own(episodes):
+    sample = clips(episodes, batch=4)[0]
+    (wall, seen), (told, _) = PointCoding().decode(sample.points), PointCoding().decode(sample.told_points)
+    # One plane: z = const in the frame of every camera, as the views are only shifted along x and z.
+    for b in range(4):
+        reference_distance = told[b, 0, 2].amax()
+        for view in range(2):
+            depths = wall[b, view, :, 2][seen[b, view]]
+            torch.testing.assert_close(depths, reference_distance.expand_as(depths), rtol=0, atol=1e-3)
+    assert len({round(float(told[b, v, 2].amax()), 3) for b in range(4) for v in range(2)}) == 3
+
+
+def test_grippers_are_marked_where_the_labels_have_them(episodes):
+    gripper = clips(episodes)[0].gripper
+    assert gripper[..., :2, :3].min() == 1
+    assert gripper[..., 4:, 6:].max() == 0
+
+
+def test_a_clip_spans_the_models_time_and_stays_at_the_end_of_the_episode():
+    assert clip_times(100, 3, 10.0, SvdConfig()).tolist() == [3, *range(8, 54, 5)]
+    assert clip_times(12, 8, 10.0, SMALL).tolist() == [8, 11, 11]
+
+
+def test_training_changes_the_network_alone_and_its_weights_make_a_video(episodes, base, tmp_path):
+    train(data=episodes, out=tmp_path, preset="svd", svd=SvdTraining(base=base), config=CONFIG)
+    before, after = SvdModel.load(base).state_dict(), SvdModel.load(tmp_path).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[0] for name in changed} == {"network"}
+    assert {name.removeprefix("network.").split(".")[0] for name in changed} >= {"conv_in", "decoders", "cross_view"}
+    rows = checkpoints.read_curve(tmp_path / "network/curve.jsonl")
+    assert [row["step"] for row in rows if "rgb" in row] == [1, 2, 3]
+    assert rows[-1]["validation"].keys() == {"rgb", "points"}
+    options = SvdOptions(sampler=SamplerConfig(steps=1), device="cpu")
+    video = SvdGenerator.load(tmp_path, options).generate(RgbdPair(n=wall(), m=wall(seed=1)), seed=0)
+    assert np.isfinite(video.points).all()
+
+
+def test_a_run_that_was_cut_off_makes_the_same_steps_as_one_that_was_not(episodes, base, tmp_path):
+    svd = SvdTraining(base=base)
+    train(data=episodes, out=tmp_path / "whole", preset="svd", svd=svd, config=CONFIG)
+    train(data=episodes, out=tmp_path / "cut", preset="svd", svd=svd, config=CONFIG, slice_minutes=0)
+    assert checkpoints.newest(tmp_path / "cut/network").name == "checkpoint-000000001.pt"
+    train(data=episodes, out=tmp_path / "cut", preset="svd", svd=svd, config=CONFIG)
+    whole, cut = (checkpoints.load_weights(tmp_path / name / "network.safetensors")[0] for name in ("whole", "cut"))
+    torch.testing.assert_close(cut, whole, rtol=0, atol=0)
+
+
+def test_adapters_train_few_weights_and_end_as_plain_ones(episodes, base, tmp_path):
+    svd = SvdTraining(base=base, lora_rank=2)
+    train(data=episodes, out=tmp_path, preset="svd", svd=svd, config=CONFIG)
+    before, after = SvdModel.load(base).network.state_dict(), SvdModel.load(tmp_path).network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".attn1.to_q.weight" in name for name in changed)
+    assert not any("resnets" in name for name in changed)
+    adapters, _ = checkpoints.load_weights(tmp_path / "adapters.safetensors")
+    assert sum(value.numel() for value in adapters.values()) < 0.5 * sum(value.numel() for value in before.values())
+
+
+def test_merged_adapters_compute_what_they_did_beside_the_weights():
+    network = small_network()
+    before = network(*inputs(network.config))
+    add_adapters(network, 2)
+    torch.testing.assert_close(network(*inputs(network.config)), before, rtol=0, atol=0)
+    for name, parameter in network.named_parameters():
+        if name.endswith(".up"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    beside = network(*inputs(network.config))
+    merge_adapters(network)
+    assert (beside - before).abs().max() > 1e-3
+    torch.testing.assert_close(network(*inputs(network.config)), beside)
+    assert network.state_dict().keys() == small_network().state_dict().keys()
+
+
+def test_nothing_to_begin_from_and_nothing_to_learn_from_are_refused(episodes, base, tmp_path):
+    with pytest.raises(ValueError, match="robo4d convert-checkpoint"):
+        train(data=episodes, out=tmp_path, preset="svd", config=CONFIG)
+    write_group(tmp_path / "empty", {"robo4d_dataset": {}})
+    with pytest.raises(ValueError, match="robo4d collect"):
+        train(data=tmp_path / "empty", out=tmp_path, preset="svd", svd=SvdTraining(base=base), config=CONFIG)
+
+
+def test_labels_and_poses_of_the_test_episode_are_what_the_tests_say():
+    episode, images = wall_episode(1)
+    assert (images[0][2][:, :8, :12] == Label.LEFT_HAND).all()
+    assert all(se3.is_valid(camera.T_world_camera) for camera in episode.cameras)
