@@ -56,6 +56,7 @@ class GenerateAction:
             self._current.give_up("replaced: a newer goal came; set when_busy to queue to have both")
         goal = self._current = _Goal(handle)
         done = Future(executor=self._node.executor)
+        done.add_done_callback(lambda _: None)  # wakes the executor, which else comes back to us at its next event
         self._jobs.submit(lambda: done.set_result(self._carry_out(goal)))
         result: Generate.Result = await done
         if self._current is goal:
