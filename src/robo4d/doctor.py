@@ -66,6 +66,7 @@ def examine() -> Iterator[Finding]:
     yield _transport()
     yield _sockets()
     yield _simulator()
+    yield _tracker()
     yield _torch()
     yield _weights()
     yield _disk()
@@ -154,6 +155,12 @@ def _simulator() -> Finding:
         found=lines[-1] if lines else "no OpenGL",
         remedy="sudo apt-get install libegl1 libgl1 libgl1-mesa-dri; without EGL: MUJOCO_GL=osmesa and libosmesa6",
     )
+
+
+def _tracker() -> Finding:
+    if importlib.util.find_spec("embreex") is None:
+        return Finding(subject="tracker", level=Level.MISSING, found="no embreex", remedy="make setup")
+    return Finding(subject="tracker", level=Level.OK, found=f"embedded, rays by embreex {_version('embreex')}")
 
 
 def _torch() -> Finding:

@@ -2,8 +2,8 @@
 
 Each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
 surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
-again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on from the
-last pose that was borne out.
+again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on
+from the last pose that was borne out.
 """
 
 from collections.abc import Sequence
