@@ -82,9 +82,9 @@ class Goal:
     def __init__(self, probe: "Probe", client: ActionClient, goal: Any, timeout_s: float) -> None:
         self.feedback: list[Any] = []
         self._probe = probe
-        self._handle = probe.result_of(
-            client.send_goal_async(goal, lambda m: self.feedback.append(m.feedback)), timeout_s
-        )
+        # In the thread that takes the answer: rclpy drops one that comes before it has noted the question.
+        sent = probe.do(lambda: client.send_goal_async(goal, lambda m: self.feedback.append(m.feedback)), timeout_s)
+        self._handle = probe.result_of(sent, timeout_s)
         self.accepted: bool = self._handle.accepted
         self._result = self._handle.get_result_async() if self.accepted else None
 
@@ -112,6 +112,7 @@ class Probe:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._made: list[Callable[[], Any]] = []
+        self._action_clients: dict[tuple[type, str], ActionClient] = {}
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
@@ -136,7 +137,7 @@ class Probe:
         """End all listeners and publishers."""
         made, self._made = self._made, []
         for destroy in made:  # in the thread that waits for them
-            self.result_of(self._executor.create_task(destroy))
+            self.do(destroy)
 
     def publisher(self, kind: type, topic: str, qos: QoSProfile | int = 1, subscribers: int = 1) -> Any:
         """A publisher that so many subscribers already listen to."""
@@ -161,7 +162,9 @@ class Probe:
 
     def send_goal(self, kind: type, name: str, goal: Any, timeout_s: float = DEADLINE_S) -> Goal:
         """Send a goal and wait for its acceptance or rejection."""
-        client = ActionClient(self.node, kind, name)
+        if (kind, name) not in self._action_clients:
+            self._action_clients[kind, name] = ActionClient(self.node, kind, name)
+        client = self._action_clients[kind, name]
         assert client.wait_for_server(timeout_s), f"no action {name} within {timeout_s:g} s"
         return Goal(self, client, goal, timeout_s)
 
@@ -177,6 +180,10 @@ class Probe:
         client = AsyncParameterClient(self.node, node)
         assert client.wait_for_services(DEADLINE_S), f"no parameter services of {node}"
         return self.result_of(client.set_parameters([Parameter(name, value=value)])).results[0]
+
+    def do(self, action: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
+        """The result of what is done in the thread that spins."""
+        return self.result_of(self._executor.create_task(action), timeout_s)
 
     def result_of(self, future: Future, timeout_s: float = DEADLINE_S) -> Any:
         """The future's result."""
