@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from robo4d_models.evaluate import evaluate, tcp_errors_mm
 
 from robo4d.geometry import se3
 from robo4d.track import GripperTrack
-from robo4d_models.evaluate import evaluate, tcp_errors_mm
 
 
 def test_only_vouched_poses_after_the_observation_count():
