@@ -4,7 +4,7 @@ import functools
 import json
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -105,7 +105,7 @@ class Poses:
             "confidence_auc": _auc(self.confidence, right),
             "vouched_poses": int(self.vouched.sum()),
             "vouched_wrong": int((self.vouched & ~right).sum()),
-            "open_accuracy": float((self.is_open == (self.true_opening_m > _OPEN_M))[told].mean()),
+            "open_accuracy": float(np.equal(self.is_open, self.true_opening_m > _OPEN_M)[told].mean()),
             "cpu_ms_per_frame_and_arm": float(self.cpu_ms.mean()),
         }
 
@@ -129,7 +129,7 @@ def bench_tracker(
         clips: Of five seconds each, from demonstrations of all tasks. Made once, which takes 5 s of CPU each.
         noise_mm: Standard deviations of the depth's noise; bias, flying pixels and holes come with it. 0 is perfect.
         methods: Which to compare.
-        seed_offset: First seed of the demonstrations; the default ones were never used to tune the tracker.
+        seed_offset: First seed of the demonstrations; those from 0 and 1000 served to tune the tracker.
         workers: Processes.
         folder: Where the clips are kept; in the cache if left out.
         json_file: Write the figures to this file, too.
@@ -190,7 +190,7 @@ def follow(job: Job, report: Callable[[float], None]) -> Poses:
     parts: list[Poses] = []
     for arm, track in readout.tracks.items():
         found, true = track.Ts_world_tcp[1:], clip.Ts_world_tcp[arm]
-        there = np.isfinite(found).all(axis=(1, 2))
+        there = np.all(np.isfinite(found), axis=(1, 2))
         metres, radians = se3.distance(np.where(there[:, None, None], found, np.eye(4)), true[1:])
         moves = np.linalg.norm(true[:, :3, 3] - true[0, :3, 3], axis=1).max() > _LEAST_MOTION_M
         seen = clip.masks[arm][:, 1:].sum(axis=(2, 3)).max(axis=0) >= _SEEN_PX
@@ -227,7 +227,7 @@ def _auc(scores: Float[Array, " n"], positive: Bool[Array, " n"]) -> float:
     return float((rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def _print(rows: list[dict[str, object]]) -> None:
+def _print(rows: Sequence[Mapping[str, object]]) -> None:
     columns = {
         "method": "method",
         "noise mm": "noise_mm",
