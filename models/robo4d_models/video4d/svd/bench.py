@@ -177,9 +177,10 @@ def _ways(config: SvdConfig, device: torch.device, *, full: bool, compile_rows: 
 def _model(config: SvdConfig, device: torch.device, full: bool) -> SvdModel:
     with device:
         if full:
-            return SvdModel.untrained(config).requires_grad_(False)
-        model = SvdModel.untrained(config, vae_widths=_NARROW_VAE, vae_layers=1, clip=_NARROW_CLIP)
-    return model.requires_grad_(False)
+            model = SvdModel.untrained(config)
+        else:
+            model = SvdModel.untrained(config, vae_widths=_NARROW_VAE, vae_layers=1, clip=_NARROW_CLIP)
+    return model.requires_grad_(False).to(device)  # diffusers makes some weights on the CPU whatever it is told
 
 
 def _told(model: SvdModel, device: torch.device, dtype: torch.dtype) -> Condition:
@@ -255,7 +256,7 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
     pipe = StableVideoDiffusionPipeline(
         vae=model.rgb.vae,
         image_encoder=model.clip,
-        unet=unet.to(dtype).eval(),
+        unet=unet.to(device, dtype).eval(),
         scheduler=EulerDiscreteScheduler(
             prediction_type="v_prediction", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0
         ),

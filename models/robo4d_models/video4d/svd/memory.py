@@ -50,7 +50,8 @@ def training_memory(
         checkpoint_gradients: Whether activations are computed again in the backward pass.
     """
     with torch.device("meta"):
-        network = TwoViewUNet(config.network, checkpoint_gradients=checkpoint_gradients).bfloat16().train()
+        network = TwoViewUNet(config.network, checkpoint_gradients=checkpoint_gradients)
+    network = network.to("meta", torch.bfloat16).train()  # diffusers makes some weights on the CPU whatever it is told
     if lora_rank:
         add_adapters(network, lora_rank)
     count = sum(parameter.numel() for parameter in network.parameters())
