@@ -144,7 +144,9 @@ class _Way:
     """Where they cannot be counted while it runs: compiled and recorded code hides them."""
 
 
-def _ways(config: SvdConfig, device: torch.device, *, full: bool, compile_rows: bool) -> dict[str, Callable[[], _Way]]:
+def _ways(
+    config: SvdConfig, device: torch.device, *, full: bool, steps: int, compile_rows: bool
+) -> dict[str, Callable[[], _Way]]:
     euler = SamplerConfig(steps=steps)
     dpm, few = SamplerConfig(solver="dpm++", steps=8), SamplerConfig(solver="dpm++", steps=4)
     eager = AccelerationConfig(dtype="bfloat16")
@@ -256,7 +258,7 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
     pipe = StableVideoDiffusionPipeline(
         vae=model.rgb.vae,
         image_encoder=model.clip,
-        unet=unet.to(device, dtype).eval(),
+        unet=unet.to(device, dtype).eval(),  # pyright: ignore[reportArgumentType]  diffusers annotates it with self
         scheduler=EulerDiscreteScheduler(
             prediction_type="v_prediction", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0
         ),
@@ -265,7 +267,7 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
     )
     pipe.set_progress_bar_config(disable=True)
     image = Image.new("RGB", (config.width, config.height))
-    size = {"height": config.height, "width": config.width, "num_frames": config.frames}
+    size: dict[str, Any] = {"height": config.height, "width": config.width, "num_frames": config.frames}
     return _Way(
         run=lambda: pipe(image, **size, num_inference_steps=steps, output_type="pt"), dtype=dtype, passes=2 * steps
     )

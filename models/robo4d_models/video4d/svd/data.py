@@ -96,15 +96,18 @@ class EpisodeClips(Dataset[SvdSample]):
         return SvdSample(**{f.name: torch.stack([getattr(s, f.name) for s in samples]) for f in fields(SvdSample)})
 
     def _draw(self, rng: np.random.Generator) -> "_Clip":
-        for _ in range(_DRAWS):
+        for draw in range(_DRAWS):
             episode = self._episodes[rng.integers(len(self._episodes))]
             times = clip_times(len(episode), int(rng.integers(len(episode))), episode.info.rate_hz, self._config)
             path = episode.motion.T_world_tcp[times[: len(times) // 2 + 1], :, :3, 3]
             duration = (len(path) - 1) * self._config.period_s
-            if np.linalg.norm(path[-1] - path[0], axis=-1).max() > _STILL_M_S * duration:
-                break
-        views = rng.choice(list(episode.train_views), 2, replace=False)
-        return self._clip(episode, times, views)
+            if (
+                np.linalg.norm(path[-1] - path[0], axis=-1).max() > _STILL_M_S * duration
+                or draw == _DRAWS - 1  # a data set in which nothing moves
+            ):
+                views = rng.choice(list(episode.train_views), 2, replace=False)
+                return self._clip(episode, times, views)
+        raise AssertionError("the last draw is taken as it is")
 
     def _clip(self, episode: Episode, times: Int[Array, " t"], views: Int[Array, " v"]) -> "_Clip":
         config, images = self._config, episode.images

@@ -158,6 +158,7 @@ def sample(
     scheduler = config.scheduler(device)
     noise = torch.randn(b, v, frames, c, h, w, generator=torch.Generator().manual_seed(seed))
     x = noise.to(device) * scheduler.init_noise_sigma
+    scale = torch.ones(())
     if config.guidance is not None:
         scale = torch.linspace(*config.guidance, frames, device=device)[:, None, None, None]
         nothing = torch.zeros_like

@@ -6,7 +6,7 @@ A folder of weights holds `network`, `rgb_vae`, `points_vae` and `clip` (.safete
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from einops import rearrange, repeat
@@ -20,7 +20,7 @@ from robo4d_models.video4d.svd.edm import Condition
 from robo4d_models.video4d.svd.network import LATENT_CHANNELS, NetworkConfig, TwoViewUNet
 from robo4d_models.video4d.svd.vae import LatentCoder
 
-CLIP_VIT_H = {
+CLIP_VIT_H: dict[str, Any] = {
     "hidden_size": 1280,
     "intermediate_size": 5120,
     "num_hidden_layers": 32,
@@ -67,7 +67,8 @@ class SvdConfig:
         if "network" not in values or "points" not in values:
             raise ValueError(f"these weights are not of the svd preset: their configuration is {values}")
         network = values["network"] | {"widths": tuple(values["network"]["widths"])}
-        return cls(**(values | {"network": NetworkConfig(**network), "points": PointCoding(**values["points"])}))
+        parts: dict[str, Any] = {"network": NetworkConfig(**network), "points": PointCoding(**values["points"])}
+        return cls(**(values | parts))
 
 
 class SvdModel(nn.Module):
@@ -134,7 +135,7 @@ class SvdModel(nn.Module):
 
     def embed(self, rgb: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """CLIP's embedding of colours in [-1, 1]."""
-        pixels = clip_input(rgb.float(), self.clip.config.image_size).to(self.clip.dtype)
+        pixels = clip_input(rgb.float(), cast(int, self.clip.config.image_size)).to(self.clip.dtype)
         return self.clip(pixel_values=pixels).image_embeds
 
     def targets(

@@ -60,7 +60,7 @@ class SvdGenerator:
         home = torch.device("cpu") if self.options.offload else self._device
         dtype = self.options.acceleration.torch_dtype(self._device)
         for part in (model.network, model.rgb, model.clip):
-            part.to(home, dtype)
+            part.to(home, dtype)  # pyright: ignore[reportArgumentType]  transformers annotates it with self
         if model.points:
             # bfloat16 has steps of 6 mm at 1.5 m, which the robot would feel.
             model.points.to(home, torch.float32)

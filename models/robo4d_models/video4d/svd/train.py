@@ -59,7 +59,7 @@ def train_svd(
     frozen = torch.bfloat16 if device.type == "cuda" else torch.float32
     for part in (model.rgb, model.points, model.clip):
         if part:
-            part.to(device, frozen).requires_grad_(False)
+            part.to(device, frozen).requires_grad_(False)  # pyright: ignore[reportArgumentType]  as in pipeline.py
 
     factor = model.rgb.factor
     clips = EpisodeClips(

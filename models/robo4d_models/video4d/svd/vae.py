@@ -31,8 +31,9 @@ class LatentCoder(nn.Module):
         super().__init__()
         self.widths, self.layers = widths, layers
         self.vae = AutoencoderKLTemporalDecoder(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            block_out_channels=widths,
+            # Annotated by diffusers as tuples of one.
+            down_block_types=("DownEncoderBlock2D",) * len(widths),  # pyright: ignore[reportArgumentType]
+            block_out_channels=widths,  # pyright: ignore[reportArgumentType]
             layers_per_block=layers,
             latent_channels=LATENT_CHANNELS,
             scaling_factor=TARGET_SCALE,
