@@ -107,7 +107,7 @@ def test_the_papers_rule_decides_on_the_centroids_of_the_fingers():
 
 
 def test_a_gripper_that_leaves_the_image_is_named():
-    true = path(5, start=(0.0, 0.2, 0.4), step=(0.0, 0.1, 0.05))
+    true = path(5, start=(0.0, 0.1, 0.4), step=(0.0, 0.05, 0.05))
     true[3:, 1, 3] += 1.5  # out of both images
     readout = _track({"left": true})
     assert readout.tracks["left"].inlier[:2].all()
@@ -151,7 +151,7 @@ def test_a_jump_is_never_followed_silently():
 def test_a_jump_that_is_found_is_called_one():
     true = path(4, step=(0.0, 0.0, 0.0))
     true[2:, :3, 3] += [0.0, 0.2, 0.0]
-    readout = _track({"left": true}, config=ReadoutConfig(speed_m_s=0.3))  # searches far enough to find it
+    readout = _track({"left": true}, config=ReadoutConfig(speed_m_s=0.6))  # searches far enough to find it
     assert readout.reasons["left"][2] is Reason.JUMP
     assert readout.tracks["left"].confidence[2] < 0.5
 
