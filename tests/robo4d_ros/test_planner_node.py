@@ -164,7 +164,6 @@ def lost(stamp_ns):
 @pytest.mark.parametrize(
     ("age_s", "left", "code"),
     [
-        (0, lost, Code.INNOVATION),
         (120, lambda stamp_ns: track("left", stamp_ns), Code.STALE_OBSERVATION),
         (0, lambda stamp_ns: track("left", stamp_ns, move=(0.05, 0.0, -0.6)), Code.WORKSPACE),
     ],
@@ -172,6 +171,12 @@ def lost(stamp_ns):
 def test_what_cannot_be_followed_is_refused_by_name(cell, age_s, left, code):
     stamp_ns = cell.now_ns() - age_s * 10**9
     assert cell.plan(left(stamp_ns), track("right", stamp_ns)).verdict.code == code
+
+
+def test_an_arm_that_is_nowhere_to_be_seen_is_refused_unless_the_other_one_moves(cell):
+    stamp_ns = cell.now_ns()
+    assert cell.plan(lost(stamp_ns), still("right", stamp_ns)).verdict.code == Code.INNOVATION
+    assert [arm.arm for arm in cell.plan(lost(stamp_ns), track("right", stamp_ns)).arms] == ["right"]
 
 
 def test_tracks_of_two_videos_are_never_mixed(cell):
