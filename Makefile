@@ -16,7 +16,7 @@ demo: setup
 	@$(ROS) python -m robo4d_ros.demo $(DEMO)
 
 test: setup
-	@$(ROS) python -m pytest $(PYTEST)
+	@OMP_NUM_THREADS=1 $(ROS) python -m pytest $(PYTEST)  # the tests themselves are what runs in parallel
 
 check: setup
 	@scripts/check.sh

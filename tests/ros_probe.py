@@ -17,7 +17,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.task import Future
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 """No wait lasts longer; a healthy run needs a small part of it, but the machine may be busy."""
 
 
@@ -33,11 +33,17 @@ class Condition:
             action()
             self._condition.notify_all()
 
-    def wait(self, predicate: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
-        """The first true value of the predicate, evaluated after each change."""
+    def wait(
+        self,
+        predicate: Callable[[], Any],
+        what: str,
+        timeout_s: float = DEADLINE_S,
+        instead: Callable[[], str] = str,
+    ) -> Any:
+        """The first true value of the predicate, evaluated after each change; `instead` tells of what came instead."""
         with self._condition:
             value = self._condition.wait_for(predicate, timeout_s)
-        assert value, f"waited {timeout_s:g} s in vain for {what}"
+        assert value, f"waited {timeout_s:g} s in vain for {what} {instead()}"
         return value
 
 
@@ -64,7 +70,10 @@ class Listener:
                     return self.messages[seen - 1]
             return None
 
-        return self._arrival.wait(find, f"a message on {self.topic}, {len(self.messages)} came", timeout_s)
+        def instead() -> str:
+            return f"({seen} came, the last was {str(self.messages[-1:])[:600]})"
+
+        return self._arrival.wait(find, f"a message on {self.topic}", timeout_s, instead)
 
     def next(self, accept: Callable[[Any], bool] = lambda message: True, timeout_s: float = DEADLINE_S) -> Any:
         """The first accepted message that arrives from now on."""

@@ -137,12 +137,13 @@ def test_every_node_of_the_table_has_a_module():
 
 
 def test_processes_stay_on_this_machine_unless_asked_otherwise(monkeypatch):
-    for name in {*THIS_MACHINE, *NETWORK, "RMW_IMPLEMENTATION"}:
+    for name in {*THIS_MACHINE, *NETWORK, "RMW_IMPLEMENTATION", "OMP_WAIT_POLICY"}:
         monkeypatch.delenv(name, raising=False)
-    assert bringup.environment(bringup.BringupConfig()) == THIS_MACHINE
+    threads = {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert bringup.environment(bringup.BringupConfig()) == THIS_MACHINE | threads
     assert bringup.environment(bringup.BringupConfig(network=True)).items() >= NETWORK.items()
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
-    assert bringup.environment(bringup.BringupConfig()) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    assert bringup.environment(bringup.BringupConfig()) == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} | threads
 
 
 def test_help_lists_the_arguments_and_nothing_is_started_by_mistake(start):

@@ -93,7 +93,7 @@ def test_one_look_goes_from_start_to_an_approved_motion_of_the_arms(cell):
     cell.until(SessionState.EXECUTING)
     assert cell.executor.wait(lambda m: m.state == "executing", PATIENT_S).plan_id == under_review.plan_id
     order = [m.state for m in cell.states.messages if m.state != m.previous]
-    assert order[:5] == ["handover", "observe", "planning", "review", "executing"]
+    assert order[-4:] == ["observe", "planning", "review", "executing"]
 
 
 def test_a_planner_that_is_killed_during_the_motion_stops_it_and_can_be_gone_on_from(cell):
@@ -121,7 +121,9 @@ def test_a_stop_comes_to_rest_and_the_bag_tells_the_story(cell):
     cell.executor.wait(lambda m: m.state in ("ready", "hold"), PATIENT_S)
     cell.process.signal(signal.SIGINT)
     assert cell.process.wait(60) == 0
-    assert not any("Traceback" in line for line in cell.process.lines)
+    lines = cell.process.lines
+    traced = next((i for i, line in enumerate(lines) if "Traceback" in line), len(lines))
+    assert not lines[traced:], "\n".join(lines[traced : traced + 60])
     with cell.bag.open("rb") as file:
         counts = make_reader(file).get_summary()
     topics = {channel.topic: counts.statistics.channel_message_counts[i] for i, channel in counts.channels.items()}

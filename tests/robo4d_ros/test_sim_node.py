@@ -114,7 +114,7 @@ def test_tf_leads_from_the_world_to_every_gripper_and_camera(cell, probe):
     frames = OwnFrames(probe.node)
     poses = cell.listen(PoseStamped, "left/current_pose")
 
-    def known(message):
+    def frames_of(message):
         try:
             stamp_ns = conversions.ns_from_time(message.header.stamp)
             return [
@@ -124,8 +124,12 @@ def test_tf_leads_from_the_world_to_every_gripper_and_camera(cell, probe):
         except FrameError:
             return None
 
-    message = poses.wait(known)
-    T_world_tcp, _ = known(message)
+    def known():  # tf of a moment can come after its pose
+        return next((message for message in reversed(poses.messages) if frames_of(message)), None)
+
+    poses.wait(lambda _: known())
+    message = known()
+    T_world_tcp, _ = frames_of(message)
     assert message.header.frame_id == "left_base"
     # By the kinematics of the description; the simulated arm's numbers are rounded.
     np.testing.assert_allclose(T_world_tcp, T_WORLD_LEFT_BASE @ conversions.matrix_from_pose(message.pose), atol=1e-4)

@@ -1,8 +1,10 @@
-"""Which arms a video asks to move."""
+"""What a video asks which arm to do, as far as its tracks can be believed."""
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 
 import numpy as np
+from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.track import GripperTrack
@@ -10,26 +12,42 @@ from robo4d.track import GripperTrack
 _LEAST_FOUND = 0.6
 """Share of the predicted frames in which an arm must be found; with fewer, the planner refuses to follow it
 (`robo4d.planning.gates.GateConfig.max_outlier_share`), and what all other arms do with it."""
+_LEAST_FRAMES = 3
+"""Predicted frames that are worth a motion of their own."""
 
 
 def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_rad: float) -> dict[str, GripperTrack]:
-    """The tracks of the arms that move. Following an arm that rests would only add the tracker's noise.
+    """The tracks of the arms that move, up to where one of them is lost for good: then it is time to look again.
 
-    An arm that is not found in the observation, or in too few predicted frames, rests while another one moves. If none
-    does, it is left to the planner, whose refusal says what is wrong.
+    Following an arm that rests would only add the tracker's noise. An arm that is not found in the observation, or in
+    too few predicted frames, rests while another one moves. If none does, it is left to the planner, whose refusal
+    says what is wrong.
 
     Args:
         tracks: Of each arm.
         still_m: An arm whose gripper stays within this of where it is [m] ...
         still_rad: ... and turns by no more than this [rad], rests.
     """
-    found = {
-        arm: track
-        for arm, track in tracks.items()
-        if track.usable[0] and track.usable[1:].any() and track.usable[1:].mean() >= _LEAST_FOUND
-    }
-    moving = {arm: track for arm, track in found.items() if _moves(track, still_m, still_rad)}
-    return moving or {arm: track for arm, track in tracks.items() if arm not in found}
+    ends = {arm: _end(track) for arm, track in tracks.items()}
+    found = {arm: _until(tracks[arm], end) for arm, end in ends.items() if end}
+    moving = [arm for arm, track in found.items() if _moves(track, still_m, still_rad)]
+    if not moving:
+        return {arm: track for arm, track in tracks.items() if arm not in found}
+    return {arm: _until(tracks[arm], min(ends[arm] for arm in moving)) for arm in moving}
+
+
+def _end(track: GripperTrack) -> int:
+    """Number of the track's first frames that can be followed, the last of them vouched for; 0 if too few can."""
+    usable = track.usable
+    shares = np.cumsum(usable[1:]) / np.arange(1, len(usable))
+    ends = np.flatnonzero(usable[1:] & (shares >= _LEAST_FOUND)) + 2
+    enough = min(_LEAST_FRAMES + 1, len(usable))
+    return int(ends[-1]) if usable[0] and len(ends) and ends[-1] >= enough else 0
+
+
+def _until(track: GripperTrack, end: int) -> GripperTrack:
+    values = {field.name: getattr(track, field.name) for field in fields(track)}
+    return replace(track, **{name: value[:end] for name, value in values.items() if isinstance(value, Array)})
 
 
 def _moves(track: GripperTrack, still_m: float, still_rad: float) -> bool:

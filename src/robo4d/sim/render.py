@@ -4,7 +4,7 @@ The camera is not part of the MuJoCo model: its frustum is set in the scene dire
 serves all cameras and image sizes. One pass of OpenGL gives colour and depth; labels take a second.
 """
 
-import sys
+import weakref
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -57,6 +57,9 @@ class Renderer:
         self._scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = shadows
         self._options, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
         self._data: mujoco.MjData | None = None
+        # Not while the interpreter ends: OpenGL's library may have been shut down already, and all is freed anyway.
+        self._release = weakref.finalize(self, _release, self._gl, self._context)
+        self._release.atexit = False
 
     def update(self, data: mujoco.MjData) -> None:
         """Take over the present poses of all bodies; `data` must be forward-computed and stay alive."""
@@ -98,17 +101,7 @@ class Renderer:
 
     def close(self) -> None:
         """Free the OpenGL context; nothing can be drawn any more."""
-        # Names of OpenGL's objects count per context: freed while another renderer's is current, its own would go.
-        if self._gl is not None:
-            self._gl.make_current()
-            self._context.free()
-            self._gl.free()
-            self._gl = None
-
-    def __del__(self) -> None:
-        # While the interpreter ends, OpenGL's library may have been shut down already, and all is freed anyway.
-        if getattr(self, "_context", None) is not None and not sys.is_finalizing():
-            self.close()
+        self._release()
 
     def __enter__(self) -> "Renderer":
         return self
@@ -119,7 +112,7 @@ class Renderer:
         self.close()
 
     def _draw(self, camera: Camera, rgb: UInt8[Array, "h w 3"], depth: Float32[Array, "h w"] | None) -> None:
-        if self._data is None or self._gl is None:
+        if self._data is None or not self._release.alive:
             raise ValueError("nothing to draw: call update(data) first, and do not draw after close()")
         k = camera.intrinsics
         self._gl.make_current()
@@ -140,6 +133,13 @@ class Renderer:
         viewport = mujoco.MjrRect(0, 0, k.width, k.height)
         mujoco.mjr_render(viewport, self._scene, self._context)
         mujoco.mjr_readPixels(rgb, depth, viewport, self._context)
+
+
+def _release(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
+    # Names of OpenGL's objects count per context: freed while another renderer's is current, its own would go.
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
 def _label_geoms(model: mujoco.MjModel, objects: Sequence[str]) -> list[int]:

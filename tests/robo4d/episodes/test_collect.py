@@ -145,7 +145,7 @@ def test_ctrl_c_ends_the_command_cleanly(tmp_path):
     process = start("collect", "--out", out, "--episodes", 50, *SMALL, "--workers", 1)
     wait_until(lambda: list(out.glob(".*.partial")), process)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)  # returns when the workers are gone, too, which share the pipe
+    _, errors = process.communicate(timeout=120)  # returns when the workers are gone, too, which share the pipe
     assert process.returncode == 130
     assert b"Traceback" not in errors
     assert not list(out.glob(".*.partial"))

@@ -32,3 +32,24 @@ def test_where_nothing_moves_a_lost_arm_is_left_to_the_planners_refusal():
     left = dataclasses.replace(STILL, arm="left")
     assert moving_tracks({"left": left, "right": STILL}, still_m=0.02, still_rad=0.2) == {}
     assert set(moving_tracks({"left": left, "right": LOST}, still_m=0.02, still_rad=0.2)) == {"right"}
+
+
+def until_lost(track, *found):
+    return dataclasses.replace(track, inlier=np.array(found, bool))
+
+
+def test_a_motion_is_followed_to_where_its_arm_is_lost_and_by_all_arms_alike():
+    left = until_lost(TRACK, 1, 0, 1, 1, 0)
+    right = dataclasses.replace(TRACK, arm="right")
+    tracks = moving_tracks({"left": left, "right": right}, still_m=0.02, still_rad=0.2)
+    assert set(tracks) == {"left", "right"}
+    for track in tracks.values():
+        np.testing.assert_array_equal(track.times_s, TRACK.times_s[:4])
+        assert len(track.Ts_world_tcp) == len(track.open) == 4
+    assert tracks["right"].arm == "right"
+
+
+def test_a_motion_that_is_lost_at_once_is_left_to_the_planners_refusal():
+    left = until_lost(TRACK, 1, 1, 1, 0, 0)
+    tracks = moving_tracks({"left": left, "right": STILL}, still_m=0.02, still_rad=0.2)
+    assert tracks == {"left": left}

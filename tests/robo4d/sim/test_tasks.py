@@ -45,7 +45,7 @@ def test_a_misspelt_task_is_answered_with_the_right_name():
         tasks.load("put_spatula_on_tabel")
 
 
-@pytest.mark.parametrize(("task", "distribution"), [(t, d) for t in SINGLE_ARM for d in tasks.SPREADS])
+@pytest.mark.parametrize(("task", "distribution"), list(zip(SINGLE_ARM, tasks.SPREADS, strict=True)))
 def test_the_expert_succeeds_smoothly_and_without_touching_the_table(task, distribution):
     cell = cell_of(task)
     states = [cell.reset(seed=1, distribution=distribution)]

@@ -8,7 +8,7 @@ from robo4d_models.video4d.samples import SampleConfig, make_samples
 from robo4d.geometry import se3
 
 TASK = "store_cereal_box_under_shelf"
-CONFIG = SampleConfig(views=2, size=16, branches=2, period_s=1.0, wide_share=0.0)
+CONFIG = SampleConfig(views=2, size=16, branches=1, period_s=1.0, wide_share=0.0)
 GRASP, RELEASE = SLOTS - 2 * SEGMENT_SLOTS - 1, SLOTS - SEGMENT_SLOTS - 1
 
 pytestmark = pytest.mark.gl

@@ -3,10 +3,16 @@
 Counted is what tensors hold at the fullest moment. The allocator's fragments and CUDA's own 0.5 to 1 GB come on top.
 """
 
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.distributed._tools.mem_tracker import MemTracker
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from robo4d_models.video4d.svd.lora import add_adapters
 from robo4d_models.video4d.svd.model import SvdConfig
@@ -69,14 +75,49 @@ def training_memory(
 def _step_bytes(network: TwoViewUNet, config: SvdConfig, batch: int) -> int:
     """The most that forward and backward pass hold at a time, with bfloat16 weights and gradients [bytes]."""
     c, h, w = config.network.channels, config.height // 8, config.width // 8
-    tracker = MemTracker()
-    tracker.track_external(network)
-    with torch.device("meta"), tracker:
+    held = _HeldBytes(network.parameters())
+    with torch.device("meta"), held:
         noisy = torch.empty(batch, 2, config.frames, c, h, w, dtype=torch.bfloat16)
         context = torch.empty(batch, 2, config.network.streams, config.network.context_width, dtype=torch.bfloat16)
         network(noisy, torch.empty(batch), noisy[:, :, 0].clone(), context).float().square().mean().backward()
-    peak = tracker.get_tracker_snapshot("peak")
-    return sum(kinds["Total"] for kinds in peak.values())
+    return held.peak
+
+
+class _HeldBytes(TorchDispatchMode):
+    """Counts what tensors hold while it is entered.
+
+    Args:
+        tensors: What is held from the beginning.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._known = WeakIdKeyDictionary()
+        self.now = self.peak = 0
+        self._take(tensors)
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Compute as always, and count the results."""
+        result = func(*args, **(kwargs or {}))
+        self._take(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+    def _take(self, tensors: Iterable[Tensor]) -> None:
+        for storage in (tensor.untyped_storage() for tensor in tensors):
+            if storage not in self._known:
+                self._known[storage] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._leave, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+
+    def _leave(self, size: int) -> None:
+        self.now -= size
 
 
 def memory_table() -> list[dict[str, float | str]]:

@@ -73,6 +73,16 @@ def matrix_from_transform(transform: Transform) -> Float[Array, "4 4"]:
     return _matrix(transform.translation, transform.rotation)
 
 
+def matrices_from_transforms(transforms: Sequence[Transform]) -> Float[Array, "n 4 4"]:
+    """T_a_b of each, at a small part of the time that one after the other takes; all NaN where it is no pose."""
+    told = [(t.rotation, t.translation) for t in transforms]
+    values = np.array([(r.w, r.x, r.y, r.z, p.x, p.y, p.z) for r, p in told], dtype=float).reshape(-1, 7)
+    is_pose = np.isfinite(values).all(axis=1) & (np.linalg.norm(values[:, :4], axis=1) > 1e-9)
+    Ts_a_b = np.full((len(values), 4, 4), np.nan)
+    Ts_a_b[is_pose] = se3.from_quat_wxyz(values[is_pose, :4], values[is_pose, 4:])
+    return Ts_a_b
+
+
 def pose_from_matrix(T_a_b: Float[Array, "4 4"]) -> Pose:
     """The pose of b in a; all NaN where T_a_b is not finite."""
     if not np.isfinite(T_a_b).all():

@@ -2,6 +2,7 @@
 
 import threading
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,23 +60,36 @@ class FrameTree:
         self._edges: dict[str, _Edge] = {}
         self._lock = threading.Lock()
 
-    def set(
-        self, parent: str, child: str, T_parent_child: Float[Array, "4 4"], *, stamp_ns: int, static: bool = False
+    def learn(
+        self,
+        frames: Sequence[tuple[str, str]],
+        Ts_parent_child: Float[Array, "n 4 4"],
+        *,
+        stamps_ns: Sequence[int],
+        static: bool = False,
     ) -> None:
-        """Learn a pose of `child` in `parent`. A frame that moves to another parent forgets its past.
+        """Take poses of frames, given as (parent, child). A frame that moves to another parent forgets its past.
 
         Raises:
-            ValueError: the pose is no rigid motion, or a frame would be its own parent.
+            ValueError: a pose is no rigid motion, or a frame would be its own parent; the others have been learned.
         """
-        if parent == child or not child or not parent:
-            raise ValueError(f"{child!r} cannot be a child of {parent!r}")
-        if not se3.is_valid(T_parent_child):
-            raise ValueError(f"the pose of {child} in {parent} is no rigid motion:\n{T_parent_child}")
+        valid = se3.is_valid(Ts_parent_child)
+        wrong = ""
         with self._lock:
-            edge = self._edges.get(child)
-            if edge is None or (edge.parent, edge.static) != (parent, static):
-                edge = self._edges[child] = _Edge(parent, static)
-            edge.add(stamp_ns, T_parent_child, self._history_ns)
+            for (parent, child), T_parent_child, stamp_ns, rigid in zip(
+                frames, Ts_parent_child, stamps_ns, valid, strict=True
+            ):
+                if parent == child or not child or not parent:
+                    wrong = f"{child!r} cannot be a child of {parent!r}"
+                elif not rigid:
+                    wrong = f"the pose of {child} in {parent} is no rigid motion:\n{T_parent_child}"
+                else:
+                    edge = self._edges.get(child)
+                    if edge is None or (edge.parent, edge.static) != (parent, static):
+                        edge = self._edges[child] = _Edge(parent, static)
+                    edge.add(stamp_ns, T_parent_child, self._history_ns)
+        if wrong:
+            raise ValueError(wrong)
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Float[Array, "4 4"]:
         """T_target_source at a time [ns], or at the newest time that all frames between them know.

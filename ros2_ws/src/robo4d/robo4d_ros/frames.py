@@ -52,16 +52,15 @@ class OwnFrames:
         return self._tree.lookup(target, source, stamp_ns)
 
     def _add(self, message: TFMessage, *, static: bool) -> None:
-        for transform in message.transforms:
-            header = transform.header
-            try:
-                T_parent_child = conversions.matrix_from_transform(transform.transform)
-                stamp_ns = conversions.ns_from_time(header.stamp)
-                self._tree.set(
-                    header.frame_id, transform.child_frame_id, T_parent_child, stamp_ns=stamp_ns, static=static
-                )
-            except ValueError as error:
-                self._logger.warning(f"ignored a frame on tf: {error}", throttle_duration_sec=5.0)
+        try:
+            self._tree.learn(
+                [(transform.header.frame_id, transform.child_frame_id) for transform in message.transforms],
+                conversions.matrices_from_transforms([transform.transform for transform in message.transforms]),
+                stamps_ns=[conversions.ns_from_time(transform.header.stamp) for transform in message.transforms],
+                static=static,
+            )
+        except ValueError as error:
+            self._logger.warning(f"ignored a frame on tf: {error}", throttle_duration_sec=5.0)
 
 
 class Tf2Frames:

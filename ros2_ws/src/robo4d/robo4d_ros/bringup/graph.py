@@ -129,16 +129,21 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
 
 
 def environment(config: BringupConfig) -> dict[str, str]:
-    """Variables of every process: how messages travel, and who may hear them. What the user has set stays."""
-    if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
-        wanted = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET" if config.network else "LOCALHOST"}
-    elif config.network:
-        wanted = NETWORK | {"FASTRTPS_DEFAULT_PROFILES_FILE": ""}
-    else:
-        wanted = THIS_MACHINE
+    """Variables of every process: how messages travel, who hears them, how threads wait. What the user set stays.
+
+    Threads of torch and its kind wait for each other in a loop, which costs the other nodes their share of a busy
+    processor: a model becomes six times slower. Passive ones sleep.
+    """
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE"} | _transport(config)
     if config.network:  # asked for now, so it wins over what scripts/env.sh has set before
         return wanted
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def _transport(config: BringupConfig) -> dict[str, str]:
+    if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
+        return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET" if config.network else "LOCALHOST"}
+    return NETWORK | {"FASTRTPS_DEFAULT_PROFILES_FILE": ""} if config.network else THIS_MACHINE
 
 
 def arguments() -> list[tuple[str, str, str, tuple[str, ...]]]:
