@@ -15,13 +15,19 @@ from robo4d_ros.transport import NETWORK, THIS_MACHINE
 
 OnExit = Literal["shutdown", "restart", "ignore"]
 """What the end of a node means: the end of all, a new start after a while, or nothing."""
-_SIM_PATIENCE = {
-    "executor.period_s": 0.02,
-    "executor.watchdog.state_timeout_s": 1.0,
-    "executor.watchdog.late_tick_s": 1.0,
-    "executor.watchdog.heartbeat_timeout_s": 2.0,
-    "executor.watchdog.tracking_position_m": 0.08,
-    "executor.watchdog.tracking_rotation_rad": 0.5,
+_SIM_PATIENCE: dict[str, dict[str, bool | int | float | str]] = {
+    "executor": {
+        "executor.period_s": 0.02,
+        "executor.watchdog.state_timeout_s": 5.0,
+        "executor.watchdog.late_tick_s": 5.0,
+        "executor.watchdog.heartbeat_timeout_s": 5.0,
+        "executor.watchdog.tracking_position_m": 0.1,
+        "executor.watchdog.tracking_rotation_rad": 0.5,
+    },
+    "generator": {"max_age_s": 5.0},
+    "tracker": {"max_state_age_s": 2.0},
+    "planner": {"planner.gates.max_state_age_s": 5.0, "planner.gates.max_observation_age_s": 300.0},
+    "session": {"max_state_age_s": 5.0, "max_silence_s": 15.0},
 }
 """Simulated arms share their computer with everything else: on a busy one, physics falls behind the clock, and messages
 come late. Nobody is hurt; on a robot, all of these would stop it. The cell takes no more than 50 targets a second."""
@@ -102,15 +108,14 @@ class NodeSpec:
 def nodes(config: BringupConfig) -> list[NodeSpec]:
     """The nodes to start."""
     task, robot = {"task": config.task}, {"robot": config.robot}
-    works, max_age_s = bool(config.generator), 3.0 if config.sim else 1.0
-    executor = robot | (_SIM_PATIENCE if config.sim else {})
+    works, patience = bool(config.generator), _SIM_PATIENCE if config.sim else {}
     session = {"session.auto_approve": config.auto_approve, "session.max_attempts": 6 if config.auto_approve else 3}
     table: list[tuple[bool, str, OnExit, dict[str, bool | int | float | str]]] = [
         # started if, executable, when it ends, parameters
         (config.sim, "sim", "shutdown", {**task, "seed": config.seed}),
         (config.expert, "expert", "ignore", task),
-        (works, "executor", "shutdown", executor),
-        (works, "generator", "restart", {**task, **robot, "generator": config.generator, "max_age_s": max_age_s}),
+        (works, "executor", "shutdown", robot),
+        (works, "generator", "restart", {**task, **robot, "generator": config.generator}),
         (works, "tracker", "restart", robot),
         (works, "planner", "restart", {"cell.robot": config.robot}),
         (bool(config.bag), "recorder", "ignore", {"path": config.bag}),
@@ -118,7 +123,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
     ]
     common = {"namespace": config.namespace, "params_file": config.params_file, "log_level": config.log_level}
     specs = [
-        NodeSpec(executable=executable, parameters=parameters, on_exit=on_exit, **common)
+        NodeSpec(executable=executable, parameters=parameters | patience.get(executable, {}), on_exit=on_exit, **common)
         for started, executable, on_exit, parameters in table
         if started
     ]

@@ -40,10 +40,15 @@ class StateStreams:
 
     The bodies' poses (`sim/bodies`) are what no robot has: they are for evaluation and the scripted expert only. Their
     stamp is the time since the start of the episode, which is slower than the clock where the machine is.
+
+    Args:
+        node: The publishers' node.
+        faults: What is told wrongly.
+        every: Control ticks from one state that is told to the next.
     """
 
-    def __init__(self, node: Node, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, node: Node, faults: Faults, *, every: int = 1) -> None:
+        self._faults, self._every = faults, every
         self._ticks = 0
         self._arms = {arm: _ArmStreams(node, arm, faults) for arm in ARMS}
         self._robot = RobotFrames(node)
@@ -61,11 +66,13 @@ class StateStreams:
     def publish(self, state: CellState, stamp_ns: int) -> None:
         """The state of this tick, or what the faults make of it."""
         self._ticks += 1
+        if self._ticks % self._every:
+            return
         moving = TFMessage()
         for arm, streams in self._arms.items():
             for told, told_ns in streams.due(state.arms[arm], stamp_ns):
                 positions = dict(zip(joint_names(arm), streams.publish(told, told_ns), strict=True))
-                if self._ticks % _FRAMES_TICKS == 0:
+                if self._ticks % max(_FRAMES_TICKS, 2 * self._every) < self._every:
                     moving.transforms += self._robot.moved(positions, told_ns)
         if moving.transforms:
             self._tf.publish(moving)
