@@ -18,23 +18,17 @@ from ros_probe import Probe, Process
 from std_srvs.srv import Trigger
 
 PATIENT_S = 120.0
-PARAMETERS = {  # small pictures, and patience: the machine may be busy with other tests
-    "sim": {"width": 160, "height": 160, "camera_rate_hz": 3.0},
-    "generator": {"max_age_s": 5.0},
-    "tracker": {"max_state_age_s": 5.0},
-    "planner": {"planner.gates.max_state_age_s": 5.0, "planner.gates.max_observation_age_s": 300.0},
+PARAMETERS = {  # small pictures, few states, and patience: the machine may be busy with other tests
+    "sim": {"width": 160, "height": 160, "camera_rate_hz": 3.0, "state_rate_hz": 25.0},
     "session": {
-        "max_state_age_s": 5.0,
-        "max_silence_s": 8.0,
         "session.max_attempts": 5,
         **{f"session.{name}_limit_s": 120.0 for name in ("handover", "observe", "generate", "plan")},
     },
     "executor": {
-        "executor.period_s": 0.02,
-        "executor.admission.max_observation_age_s": 300.0,
-        "executor.watchdog.state_timeout_s": 3.0,
-        "executor.watchdog.heartbeat_timeout_s": 3.0,
-        "executor.watchdog.late_tick_s": 5.0,
+        "executor.period_s": 0.04,
+        "executor.watchdog.state_timeout_s": 20.0,
+        "executor.watchdog.heartbeat_timeout_s": 20.0,
+        "executor.watchdog.late_tick_s": 20.0,
         "executor.watchdog.tracking_position_m": 0.2,
         "executor.watchdog.tracking_rotation_rad": 1.0,
     },
