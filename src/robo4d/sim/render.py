@@ -6,12 +6,14 @@ serves all cameras and image sizes. One pass of OpenGL gives colour and depth; l
 
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 import mujoco
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray as Array
+from OpenGL.error import Error as OpenGLError
 
 from robo4d.geometry import Camera
 from robo4d.sim.labels import Label
@@ -137,9 +139,10 @@ class Renderer:
 
 def _release(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
     # Names of OpenGL's objects count per context: freed while another renderer's is current, its own would go.
-    gl.make_current()
-    context.free()
-    gl.free()
+    with suppress(OpenGLError):  # the garbage collector may come from any thread, while the owner still holds it
+        gl.make_current()
+        context.free()
+        gl.free()
 
 
 def _label_geoms(model: mujoco.MjModel, objects: Sequence[str]) -> list[int]:
