@@ -23,6 +23,10 @@ _FREE_DISK_GB = 5.0
 """An environment takes 4 GB."""
 
 
+_FOUNDATIONPOSE = {"NVIDIA": "foundation_pose_nvidia", "NVlabs": "estimater"}
+"""The module of each library."""
+
+
 class Level(Enum):
     """How a finding is to be taken."""
 
@@ -67,6 +71,9 @@ def examine() -> Iterator[Finding]:
     yield _sockets()
     yield _simulator()
     yield _tracker()
+    for library, module in _FOUNDATIONPOSE.items():
+        yield _foundationpose(library, module)
+    yield _sam2()
     yield _torch()
     yield _weights()
     yield _disk()
@@ -163,6 +170,31 @@ def _tracker() -> Finding:
     return Finding(subject="tracker", level=Level.OK, found=f"embedded, rays by embreex {_version('embreex')}")
 
 
+def _foundationpose(library: str, module: str) -> Finding:
+    subject, variable = f"FoundationPose, {library}", f"FOUNDATIONPOSE_{library.upper()}"
+    python = os.environ.get(variable)
+    if not python:
+        remedy = f"optional, on a GPU: install it, then export {variable}=/path/to/its/python (docs/ros.md)"
+        return Finding(subject=subject, level=Level.OK, found="not set up", remedy=remedy)
+    ran = _run_python(f"import {module}", python)
+    if ran.returncode == 0:
+        return Finding(subject=subject, level=Level.OK, found=f"{module} in {python}")
+    lines = ran.stderr.strip().splitlines()
+    return Finding(
+        subject=subject,
+        level=Level.WARNING,
+        found=f"{variable}: {lines[-1] if lines else 'cannot be started'}",
+        remedy="see the head of models/robo4d_models/tracking/servers/*.py, or use the embedded tracker",
+    )
+
+
+def _sam2() -> Finding:
+    if importlib.util.find_spec("transformers") is None:
+        remedy = "optional: make setup installs it with the extra `models`"
+        return Finding(subject="SAM 2", level=Level.OK, found="no transformers", remedy=remedy)
+    return Finding(subject="SAM 2", level=Level.OK, found=f"by transformers {_version('transformers')}")
+
+
 def _torch() -> Finding:
     ran = _run_python(
         "import torch; c = torch.cuda; print(torch.__version__, end=';'); "
@@ -191,11 +223,13 @@ def _disk() -> Finding:
     return Finding(subject="disk", level=level, found=f"{free_gb:.0f} GB free", remedy=remedy)
 
 
-def _run_python(program: str) -> "subprocess.CompletedProcess[str]":
+def _run_python(program: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=_TRY_LIMIT_S, check=False
+            [python, "-c", program], capture_output=True, text=True, timeout=_TRY_LIMIT_S, check=False
         )
+    except OSError as error:
+        return subprocess.CompletedProcess([], 1, "", str(error))
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess([], 1, "", f"no answer within {_TRY_LIMIT_S:.0f} s")
 

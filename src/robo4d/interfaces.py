@@ -31,6 +31,7 @@ class VideoGenerator(Protocol):
         ...
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Finds the pixels of one object in all images of a video."""
 

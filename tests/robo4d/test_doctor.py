@@ -29,3 +29,14 @@ def test_transports_that_lose_images_are_found(monkeypatch):
 def test_every_problem_has_a_remedy():
     for finding in doctor.examine():
         assert finding.level is Level.OK or finding.remedy, finding.subject
+
+
+def test_a_foundationpose_that_cannot_be_imported_is_told_with_what_is_wrong(monkeypatch):
+    monkeypatch.setenv("FOUNDATIONPOSE_NVIDIA", sys.executable)
+    finding = doctor._foundationpose("NVIDIA", "foundation_pose_nvidia")
+    assert finding.level is Level.WARNING
+    assert "No module named 'foundation_pose_nvidia'" in finding.found
+    monkeypatch.setenv("FOUNDATIONPOSE_NVIDIA", "/no/python")
+    assert "/no/python" in doctor._foundationpose("NVIDIA", "foundation_pose_nvidia").found
+    monkeypatch.setenv("FOUNDATIONPOSE_NVIDIA", sys.executable)
+    assert doctor._foundationpose("NVIDIA", "json").level is Level.OK

@@ -25,6 +25,7 @@ from robo4d.geometry import se3
 from robo4d.sim.scene import T_WORLD_BASE
 from robo4d.sim.state import ARMS
 
+NODE = [sys.executable, "-m", "robo4d_ros.tracker_node"]
 RED = (0.9, 0.1)
 EFFORTS = 4
 
@@ -32,12 +33,12 @@ EFFORTS = 4
 class Cell:
     """A running tracker, and a robot that tells its joints now and then."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         self.film = film()
         self.probe = Probe("watcher")
         tf = self.probe.node.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
         tf.publish(conversions.frames_message("world", {base_frame(arm): T_WORLD_BASE[arm] for arm in ARMS}, 0))
-        self.process = Process([sys.executable, "-m", "robo4d_ros.tracker_node"])
+        self.process = Process([*NODE, "--ros-args", *arguments] if arguments else NODE)
         self.joints = {arm: self.probe.publisher(JointState, f"{arm}/joint_states", 10) for arm in ARMS}
         self.observations = self.probe.publisher(PairMessage, "predicted/observation", LATCHED)
         self.videos = self.probe.publisher(VideoMessage, "predicted/video", LATCHED)
@@ -135,3 +136,26 @@ def test_a_video_waits_for_its_own_observation(cell):
     tracks = cell.track(61 * 10**9)
     assert {conversions.ns_from_time(m.header.stamp) for m in cell.tracks["left"].messages} == {61 * 10**9}
     assert tracks["left"].stamp_ns == 61 * 10**9
+
+
+def test_a_library_that_is_not_there_is_named_and_the_node_stays():
+    cell = Cell("-p", "engine.name:=foundationpose_nvidia", "-p", f"engine.python:={sys.executable}")
+    try:
+        for stamp_ns in (10 * 10**9, 11 * 10**9):
+            cell.process.lines.clear()
+            for _ in range(EFFORTS):
+                cell.tell_joints(stamp_ns)
+                cell.send(stamp_ns)
+                with suppress(AssertionError):
+                    cell.process.wait_for_line("cannot track: nvidia.py died with exit status 1", 60 / EFFORTS)
+                    break
+            else:
+                pytest.fail("\n".join(cell.process.lines))
+    finally:
+        cell.close()
+
+
+def test_an_engine_without_its_environment_is_refused_with_what_to_set(start):
+    process = start([*NODE, "--ros-args", "-p", "engine.name:=foundationpose_nvlabs"])
+    process.wait_for_line("foundationpose_nvlabs needs engine.python")
+    assert process.wait() == 1

@@ -13,7 +13,7 @@ from visualization_msgs.msg import MarkerArray
 
 from robo4d.rgbd import RgbdPair
 from robo4d.track import GripperTrack
-from robo4d.tracking import GripperPrior, GripperRenderer, ReadoutConfig, track_video
+from robo4d.tracking import GripperPrior, GripperRenderer, ReadoutConfig
 from robo4d.tracking.panda import panda_gripper
 from robo4d_ros import frames, parameters
 from robo4d_ros.conversions import message_from_track, pair_from_message, video_from_message
@@ -23,6 +23,7 @@ from robo4d_ros.markers import track_markers
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
 from robo4d_ros.track_conversions import detections, pose_array
+from robo4d_ros.tracking_engine import EngineChoice, TrackingEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class TrackerConfig:
     """Model by which the joint states give the grippers' poses in the observation."""
     max_state_age_s: float = field(default=0.5, metadata={"range": (0.01, 10.0)})
     """Between the observation and the joint states that belong to it [s]."""
+    engine: EngineChoice = field(default_factory=EngineChoice)
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
 
 
@@ -44,7 +46,7 @@ class TrackerNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("tracker", **options)
         self._config = config = parameters.declare(self, TrackerConfig())
-        self._renderer = GripperRenderer(panda_gripper())
+        self._engine = TrackingEngine(config.engine, GripperRenderer(panda_gripper()), config.readout)
         tf = frames.listen(self)
         self._robot = RobotHistory(self, config.arms)
         self._forward = {arm: forward_kinematics(config.robot, arm, tf) for arm in config.arms}
@@ -59,6 +61,7 @@ class TrackerNode(Node):
         """End the thread."""
         self._video = None
         self._jobs.close()
+        self._engine.close()
 
     def _take_observation(self, message: PairMessage) -> None:
         self._observation = message
@@ -83,13 +86,7 @@ class TrackerNode(Node):
         started = self.get_clock().now()
         try:
             pair = pair_from_message(observation)
-            readout = track_video(
-                video_from_message(video),
-                pair,
-                priors=self._priors(pair),
-                renderer=self._renderer,
-                config=self._config.readout,
-            )
+            readout = self._engine.read(video_from_message(video), pair, self._priors(pair))
         except ValueError as error:
             self.get_logger().error(f"cannot track: {error}")
             return
