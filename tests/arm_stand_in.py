@@ -35,11 +35,11 @@ JOINT_NAMES = {arm: [f"{arm}_joint{i}" for i in range(1, 8)] for arm in ARMS}
 PATIENT = {  # the machine may be busy with other tests
     "robot": '""',
     "executor.period_s": TICK_S,
-    "executor.watchdog.state_timeout_s": 2.0,
-    "executor.watchdog.heartbeat_timeout_s": 2.0,
-    "executor.watchdog.late_tick_s": 5.0,
+    "executor.watchdog.state_timeout_s": 5.0,
+    "executor.watchdog.heartbeat_timeout_s": 5.0,
+    "executor.watchdog.late_tick_s": 10.0,
     "executor.teleop.deadline_s": 1.0,
-    "executor.gripper_timeout_s": 2.0,
+    "executor.gripper_timeout_s": 6.0,
 }
 
 

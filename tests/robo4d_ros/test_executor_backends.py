@@ -1,6 +1,7 @@
 """Grippers and controllers as the executor speaks to them."""
 
 import functools
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,7 +52,7 @@ def outcome(client, gripper, *, to_open):
     ready = [c for c in vars(gripper._dialect).values() if hasattr(c, "wait_for_server")]
     assert all(c.wait_for_server(20) for c in ready)
     done, found = Condition(), []
-    commands = [targets.GripperCommand(arm="left", open=to_open, number=7)]
+    commands = []
 
     def tick():  # as the executor does, all in one thread
         if commands:
@@ -59,7 +60,11 @@ def outcome(client, gripper, *, to_open):
         done.change(lambda: found.extend(gripper.outcomes()))
 
     timer = client.node.create_timer(0.02, tick)
-    done.wait(lambda: found, "the gripper's outcome")
+    for last in (False, False, True):  # an answer is lost that comes before its server has discovered the client
+        commands.append(targets.GripperCommand(arm="left", open=to_open, number=7))
+        with suppress(AssertionError) if not last else nullcontext():
+            done.wait(lambda: found, "the gripper's outcome", 20)
+            break
     timer.cancel()
     assert found[0].number == 7
     return found[0]

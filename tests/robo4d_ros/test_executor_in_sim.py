@@ -33,7 +33,7 @@ class Cell:
         sim = [sys.executable, "-m", "robo4d_ros.sim_node", "--ros-args"]
         self.processes = [
             Process([*sim, *(part for value in SIM for part in ("-p", value))]),
-            Process(executor_command(**{"robot": "fer", "executor.gripper_timeout_s": 6.0})),
+            Process(executor_command(**{"robot": "fer", "executor.watchdog.state_timeout_s": 20.0})),
         ]
         self.probe = Probe("watcher")
         self.states = self.probe.listen(ExecutorState, "executor/state", LATCHED)
