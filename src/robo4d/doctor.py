@@ -21,8 +21,6 @@ _SOCKET_BUFFER = 4 * 2**20
 """What our transport over a network asks of each socket [bytes]: four images of 640 x 480."""
 _FREE_DISK_GB = 5.0
 """An environment takes 4 GB."""
-
-
 _FOUNDATIONPOSE = {"NVIDIA": "foundation_pose_nvidia", "NVlabs": "estimater"}
 """The module of each library."""
 
