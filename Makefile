@@ -4,7 +4,7 @@ SHELL := bash
 PYTHON ?= python3
 # torch's build is yours to choose, e.g. TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
 TORCH ?= torch==2.13.0
-PYTEST ?= --numprocesses=2 --dist=loadfile
+PYTEST ?= --numprocesses=2
 ROS := scripts/with_ros
 
 .PHONY: demo test check format type setup bench lock clean

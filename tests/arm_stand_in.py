@@ -38,6 +38,8 @@ PATIENT = {  # the machine may be busy with other tests
     "executor.watchdog.state_timeout_s": 5.0,
     "executor.watchdog.heartbeat_timeout_s": 5.0,
     "executor.watchdog.late_tick_s": 10.0,
+    "executor.watchdog.tracking_position_m": 0.12,
+    "executor.watchdog.tracking_rotation_rad": 1.0,
     "executor.teleop.deadline_s": 1.0,
     "executor.gripper_timeout_s": 6.0,
 }

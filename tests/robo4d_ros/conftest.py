@@ -11,11 +11,6 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 MISSING = next((name for name in ("rclpy", "robo4d_msgs") if importlib.util.find_spec(name) is None), None)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        item.add_marker(pytest.mark.ros)
-
-
 if MISSING:
 
     class NoRos(pytest.Module):

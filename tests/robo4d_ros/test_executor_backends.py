@@ -130,7 +130,7 @@ def executed(start, arms, **parameters):
     probe = Probe("watcher")
     try:
         goal = None
-        while goal is None or goal.result(60).result.code == "state_missing":  # until the arms have been heard
+        while goal is None or goal.result(60).result.code in ("state_missing", "heartbeat_lost"):  # not heard yet
             stamp_ns = probe.node.get_clock().now().nanoseconds
             motion = plan(stamp_ns=stamp_ns, moves=((0.0, 0.0, 0.1), (0.1, 0.0, 0.0)), move_s=1.0)
             message = message_from_plan(motion, plan_id=str(stamp_ns), joint_names=JOINT_NAMES)
