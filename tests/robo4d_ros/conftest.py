@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,18 @@ import pytest
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 
 MISSING = next((name for name in ("rclpy", "robo4d_msgs") if importlib.util.find_spec(name) is None), None)
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.ros)
+            # Nodes watch the clock: on a machine that stands still for seconds, it is right that they complain.
+            if item.get_closest_marker("flaky") is None:
+                item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 if MISSING:

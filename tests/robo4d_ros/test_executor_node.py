@@ -105,7 +105,8 @@ def test_a_plan_moves_the_arms_along_its_path_and_uses_the_gripper_once(cell):
     assert (result.status, result.result.code) == (GoalStatus.STATUS_SUCCEEDED, "ok")
     defined = plan(moves=moves, move_s=1.0).arms
     for arm in HOME:
-        np.testing.assert_allclose(cell.arms.poses[arm], defined[arm].Ts_world_tcp[-1], atol=1e-6)
+        end = defined[arm].Ts_world_tcp[-1]
+        cell.arms.wait(lambda arm=arm, end=end: np.allclose(cell.arms.poses[arm], end, atol=1e-6), "the plan's end")
         on_path = defined[arm].Ts_world_tcp[:, :3, 3]
         for pose in cell.arms.path(arm)[::10]:
             assert np.linalg.norm(on_path - pose[:3, 3], axis=1).min() < 0.003

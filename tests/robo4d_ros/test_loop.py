@@ -17,6 +17,7 @@ from robo4d_ros.plan_conversions import plan_from_message
 from ros_probe import Probe, Process
 from std_srvs.srv import Trigger
 
+pytestmark = pytest.mark.flaky(reruns=0)  # each test goes on where the one before it ended
 PATIENT_S = 120.0
 PARAMETERS = {  # small pictures, few states, and patience: the machine may be busy with other tests
     "sim": {"width": 160, "height": 160, "camera_rate_hz": 3.0, "state_rate_hz": 25.0},

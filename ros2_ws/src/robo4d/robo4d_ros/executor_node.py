@@ -1,14 +1,10 @@
 """The only node that commands the arms: it executes approved plans and teleoperation, and stops when it must."""
 
-import signal
-import threading
 import time
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -29,7 +25,6 @@ _GRAPH_PERIOD_S = 0.2
 """How often other publishers are looked for."""
 _LAST_STOP_S = 1.0
 """A stop takes 0.4 s; the process ends after this time at the latest."""
-_interrupted = threading.Event()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,26 +133,9 @@ def _answer(request: Any) -> Any:
     return answer
 
 
-def make_node() -> ExecutorNode:
-    """The node, in a process that a signal interrupts between two steps of Python: the arms come to rest first."""
-    uninstall_signal_handlers()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    return ExecutorNode()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    _interrupted.set()
-    signal.default_int_handler(number, frame)
-
-
 def main() -> None:
     """Run the node."""
-    try:
-        run(make_node)
-    except RuntimeError:
-        if not _interrupted.is_set():  # what an interrupt becomes while rclpy converts a message
-            raise
+    run(ExecutorNode)
 
 
 if __name__ == "__main__":

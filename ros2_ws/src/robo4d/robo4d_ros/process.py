@@ -1,17 +1,22 @@
 """The life of a node's process: `def main(): run(SimNode)`."""
 
 import queue
+import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _worker_failed = threading.Event()
 
 
@@ -25,8 +30,11 @@ def run(make_node: Callable[[], Node], *, threads: int = 1) -> None:
         make_node: Makes the node, with `rclpy` initialised. If the node has a method `close`, it is called at the end.
         threads: Callbacks that may run at once, if their groups allow it.
     """
+    for number in _STOP_SIGNALS:  # until the node is there, and when one asks twice
+        signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.init()
+        # Its own handlers end the context while callbacks use it, each of which then fails in its own way.
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         _serve(make_node, threads)
     rclpy.try_shutdown()
     if _worker_failed.is_set():
@@ -42,11 +50,46 @@ def _serve(make_node: Callable[[], Node], threads: int) -> None:
     executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     try:
-        executor.spin()
+        with _stop_on_signal(executor) as stop:
+            while node.context.ok() and not stop.is_set():
+                executor.spin_once()
     finally:
         getattr(node, "close", lambda: None)()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
+
+
+@contextmanager
+def _stop_on_signal(executor: Executor) -> Iterator[threading.Event]:
+    """Set by the first signal, after which the callback that runs is finished, and no other one begun.
+
+    Python's handlers only run between two steps of Python, of which there are none while an executor waits. So a
+    thread hears of the signal from the part of the interpreter that does not wait.
+    """
+    stop = threading.Event()
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.default_int_handler(number, frame)
+        stop.set()
+
+    def wake() -> None:
+        while told.recv(1):
+            executor.create_task(lambda: None)
+
+    for number in _STOP_SIGNALS:
+        signal.signal(number, handle)
+    thread = threading.Thread(target=wake, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(-1)
+        tell.close()
+        thread.join()
 
 
 class Worker:
