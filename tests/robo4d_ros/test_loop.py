@@ -22,7 +22,6 @@ PATIENT_S = 120.0
 PARAMETERS = {  # small pictures, few states, and patience: the machine may be busy with other tests
     "sim": {"width": 160, "height": 160, "camera_rate_hz": 3.0, "state_rate_hz": 25.0},
     "session": {
-        "max_silence_s": 4.0,  # a planner that was killed is back after five seconds at the earliest
         "session.max_attempts": 5,
         **{f"session.{name}_limit_s": 120.0 for name in ("handover", "observe", "generate", "plan")},
     },

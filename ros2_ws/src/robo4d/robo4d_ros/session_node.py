@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class SessionNodeConfig:
     max_state_age_s: float = field(default=0.5, metadata={"range": (0.01, 10.0)})
     """An arm whose joint states are older does not count as standing still [s]."""
     max_silence_s: float = field(default=2.0, metadata={"range": (0.5, 60.0)})
-    """A planner whose heartbeat is older counts as gone, even if another one is started in its place [s]."""
+    """A planner whose heartbeat is older counts as gone [s]."""
     session: SessionConfig = field(default_factory=SessionConfig)
 
 
@@ -53,7 +53,7 @@ class SessionNode(Node):
         self._robot = RobotHistory(self, config.arms)
         self._generator, self._executor = Generator(self, self._session), Executor(self, self._session)
         self._plans: dict[str, PlanMessage] = {}
-        self._planner_heard_s = 0.0
+        self._planner_heard_s, self._planner_beats, self._planner_is_new = 0.0, 0, False
         self._state = self.create_publisher(SessionState, "session/state", LATCHED)
         self._heartbeat = self.create_publisher(String, "heartbeat", 10)
         self.create_subscription(PlanMessage, "plan", self._take_plan, LATCHED)
@@ -83,9 +83,11 @@ class SessionNode(Node):
         self._plans = dict(list(self._plans.items())[-1:]) | {message.id: message}
         self._session.planned(proposal_from_message(message))
 
-    def _take_heartbeat(self, message: String) -> None:
+    def _take_heartbeat(self, message: String, info: Mapping[str, int]) -> None:
         if message.data == "planner":
-            self._planner_heard_s = time.monotonic()
+            beats = info["publication_sequence_number"]  # of its publisher: a planner in its place begins anew
+            self._planner_is_new |= beats < self._planner_beats
+            self._planner_heard_s, self._planner_beats = time.monotonic(), beats
 
     def _take_executor(self, message: ExecutorStateMessage) -> None:
         self._session.executor_is(ExecutorState(message.state), message.reason)
@@ -95,7 +97,8 @@ class SessionNode(Node):
         there = {
             "generator": self._generator.there,
             "tracker": all(self.count_publishers(f"{arm}/track") for arm in self._config.arms),
-            "planner": time.monotonic() - self._planner_heard_s <= self._config.max_silence_s,
+            "planner": not self._planner_is_new
+            and time.monotonic() - self._planner_heard_s <= self._config.max_silence_s,
             "executor": self._executor.there,
         }
         return [name for name, is_there in there.items() if not is_there]
@@ -116,6 +119,7 @@ class SessionNode(Node):
                 missing=self._missing(),
             )
         )
+        self._planner_is_new = False
         for transition in transitions:
             self._tell(transition)
         for command in commands:
