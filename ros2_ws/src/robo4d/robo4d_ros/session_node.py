@@ -57,7 +57,8 @@ class SessionNode(Node):
         self._state = self.create_publisher(SessionState, "session/state", LATCHED)
         self._heartbeat = self.create_publisher(String, "heartbeat", 10)
         self.create_subscription(PlanMessage, "plan", self._take_plan, LATCHED)
-        self.create_subscription(String, "heartbeat", self._take_heartbeat, 10)
+        # rclpy passes a message's info to callbacks that take it, which its annotations do not say.
+        self.create_subscription(String, "heartbeat", self._take_heartbeat, 10)  # pyright: ignore[reportArgumentType]
         self.create_subscription(ExecutorStateMessage, "executor/state", self._take_executor, LATCHED)
         for name, request in (
             ("start", self._start),
