@@ -35,7 +35,7 @@ class Cell:
             return Process([sys.executable, "-m", f"robo4d_ros.{name}_node", "--ros-args", *given])
 
         self.sim = node("sim", width=SIZE, height=SIZE, camera_rate_hz=5.0)
-        self.generator = node("generator", max_age_s=3.0, show_period_s=0.1)
+        self.generator = node("generator", max_age_s=3.0, max_wait_s=3.0, show_period_s=0.1)
         self.probe = Probe("watcher")
         self.videos = self.probe.listen(VideoMessage, "predicted/video", LATCHED)
         self.observations = self.probe.listen(PairMessage, "predicted/observation", LATCHED)
@@ -56,10 +56,8 @@ class Cell:
 @pytest.fixture(scope="module")
 def cell():
     cell = Cell()
-    images = cell.probe.listen(Image, "camera_m/color/image_raw")
     cell.goal = cell.ask()
     while not cell.goal.result(PATIENT_S).result.success:  # until both cameras have been heard
-        images.next()
         cell.goal = cell.ask()
     yield cell
     cell.close()
@@ -105,6 +103,9 @@ def test_an_observation_that_is_too_old_is_refused_by_name(cell):
     cell.inject(F.DROP_CAMERA, "camera_m")
     while (result := cell.ask().result(PATIENT_S).result).success:
         pass
+    waiting = cell.ask()
+    waiting.cancel()
+    assert waiting.result(PATIENT_S).status == GoalStatus.STATUS_CANCELED
     cell.inject(F.CLEAR)
     assert "s old, allowed are 3 s" in result.message
     assert "camera m" in result.message
@@ -141,14 +142,14 @@ class Painter:
         self.thread = threading.Thread(target=self.executor.spin, daemon=True)
         self.thread.start()
 
-    def paint(self, seed, progress):
+    def paint(self, goal):
         self.begun.release()
         while not self.brush.acquire(timeout=0.01):
-            if not progress(0, 1):
+            if goal.is_over:
                 raise Cancelled
-        if seed == 13:
+        if goal.seed == 13:
             raise RuntimeError("no paint left")
-        return seed
+        return goal.seed
 
     def close(self):
         self.jobs.close()

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.flaky(reruns=0)  # each test goes on where the one befo
 PATIENT_S = 120.0
 PARAMETERS = {  # small pictures, few states, and patience: the machine may be busy with other tests
     "sim": {"width": 160, "height": 160, "camera_rate_hz": 3.0, "state_rate_hz": 25.0},
+    "generator": {"max_wait_s": 60.0},
     "session": {
         "session.max_attempts": 5,
         **{f"session.{name}_limit_s": 120.0 for name in ("handover", "observe", "generate", "plan")},

@@ -253,8 +253,9 @@ class RefinerBatches(Dataset[RefinerSample]):
         )
 
     def _one(self, rng: np.random.Generator) -> tuple[Array, Array, tuple[Array, Array, Array]]:
-        attempt = self.folder.draw_attempt(rng)[1]
-        i = int(rng.integers(max(len(attempt) - 1, 1)))
+        while len(attempt := self.folder.draw_attempt(rng)[1]) < 2:
+            pass  # a look at a start, which has no future
+        i = int(rng.integers(len(attempt) - 1))
         moments = attempt[i : i + 1 + int(rng.integers(1, self.LONGEST + 1))]
         pair = rng.choice(attempt["rgb"].shape[1], 2, replace=False)
         n, m = (stored_view(moments[0], view) for view in pair)

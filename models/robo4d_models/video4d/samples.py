@@ -39,7 +39,9 @@ class SampleConfig:
     """Height and width of the images [px]."""
     period_s: float = 0.5
     """Time between recorded moments, that of the generated video."""
-    branches: int = 5
+    start_views: int = 12
+    """Cameras that see each start: every session begins with such a look, and an attempt has only one."""
+    branches: int = 3
     """Attempts from one start: the undisturbed one and those that begin on its way."""
     wide_share: float = 0.7
     """Share of starts from the wide distribution; the rest are like those of the evaluation."""
@@ -66,7 +68,7 @@ class Attempt:
     corners: list[tuple[int, str, Float[Array, "4 4"]]]
     """Corners of the paths: the tick at which each was passed, the arm, the pose."""
     snapshots: list[tuple[int, Snapshot]]
-    """The recorded moments: tick, and everything about it."""
+    """The recorded moments: tick, and everything about it; the first one is the start."""
 
 
 def make_samples(
@@ -82,7 +84,7 @@ def make_samples(
     Args:
         out: Folder of the samples.
         tasks: Which tasks.
-        starts: Number of starts of each task; each gives `config.branches` attempts.
+        starts: Number of starts of each task; each gives `config.branches` attempts, and a look at the start.
         first_seed: Seed of the first start. Several processes share the work with ranges of seeds that do not overlap.
         config: What the attempts look like.
     """
@@ -97,18 +99,17 @@ def make_samples(
             if done.exists():
                 continue
             kept = 0
-            for branch, moments in enumerate(_attempts(cell, renderers[task], seed, config)):
+            for kept, moments in enumerate(_recordings(cell, renderers[task], seed, config)):
                 partial = out / f"{task}-{seed}.partial"
                 with partial.open("wb") as file:
                     np.save(file, moments)
-                partial.replace(out / f"{task}-{seed}-{branch}.npy")
-                kept += 1
+                partial.replace(out / f"{task}-{seed}-{kept}.npy")
             done.touch()
             console.print(f"{task} start {seed}: {kept} of {config.branches} attempts")
 
 
-def _attempts(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig) -> Iterator[Array]:
-    """The recorded moments of each attempt from one start that succeeded."""
+def _recordings(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig) -> Iterator[Array]:
+    """The look at one start, and the recorded moments of each attempt from it that succeeded."""
     rng = np.random.default_rng([seed, zlib.crc32(cell.task.name.encode())])
     cell.reset(seed=FIRST_SEED + seed, distribution="wide" if rng.random() < config.wide_share else "standard")
     previous: Attempt | None = None
@@ -122,11 +123,15 @@ def _attempts(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig) -
             return  # a start that the expert does not master
         if attempt is None:
             continue
-        previous = previous or attempt
-        cameras = sample_cameras(rng, config.views, width=config.size, height=config.size)
-        moments = _record(cell, renderer, attempt, cameras, config)
-        if len(moments):
-            yield moments
+        shown = [(attempt.snapshots, config.views)]
+        if previous is None:
+            previous = attempt
+            shown.insert(0, (attempt.snapshots[:1], config.start_views))
+        for snapshots, views in shown:
+            cameras = sample_cameras(rng, views, width=config.size, height=config.size)
+            moments = _record(cell, renderer, attempt, snapshots, cameras)
+            if len(moments):
+                yield moments
 
 
 def _run_expert(cell: Cell, rng: np.random.Generator, config: SampleConfig) -> Attempt | None:
@@ -142,7 +147,7 @@ def _run_expert(cell: Cell, rng: np.random.Generator, config: SampleConfig) -> A
     ticks = round(config.longest_s / CONTROL_PERIOD_S)
     period = round(config.period_s / CONTROL_PERIOD_S)
     offset = int(rng.integers(period))
-    rest = period * 2
+    rest = period  # the end looks much like the start: not more often than that
     for tick in range(ticks):
         done = expert.done(state)
         commands = {} if done else expert.command(state)
@@ -156,7 +161,7 @@ def _run_expert(cell: Cell, rng: np.random.Generator, config: SampleConfig) -> A
         attempt.times_s.append(state.time_s)
         attempt.targets.append(np.stack([held[arm].T_world_tcp for arm in ARMS]))
         attempt.closed.append(np.array([held[arm].gripper_width < HELD_WIDTH for arm in ARMS]))
-        if tick % period == offset:
+        if tick == 0 or tick % period == offset:
             attempt.snapshots.append((tick, cell.snapshot()))
         if done:
             rest -= 1
@@ -195,12 +200,14 @@ def _disturb(cell: Cell, rng: np.random.Generator, config: SampleConfig) -> None
         cell.step(commands)
 
 
-def _record(cell: Cell, renderer: Renderer, attempt: Attempt, cameras: list[Camera], config: SampleConfig) -> Array:
-    """The moments of an attempt as the cameras see them, with what comes next; see `data.moment_dtype`."""
+def _record(
+    cell: Cell, renderer: Renderer, attempt: Attempt, snapshots: list[tuple[int, Snapshot]], cameras: list[Camera]
+) -> Array:
+    """Moments of an attempt as the cameras see them, with what comes next; see `data.moment_dtype`."""
     keyframes = _keyframes(attempt)
-    moments = np.zeros(len(attempt.snapshots), moment_dtype(config.views, config.size))
+    moments = np.zeros(len(snapshots), moment_dtype(len(cameras), cameras[0].intrinsics.width))
     kept = 0
-    for tick, snapshot in attempt.snapshots:
+    for tick, snapshot in snapshots:
         moment = moments[kept]
         time_s, closed = attempt.times_s[tick], attempt.closed[tick]
         ahead = [keyframe for keyframe in keyframes if keyframe.time_s > time_s]

@@ -8,7 +8,7 @@ from robo4d_models.video4d.samples import SampleConfig, make_samples
 from robo4d.geometry import se3
 
 TASK = "store_cereal_box_under_shelf"
-CONFIG = SampleConfig(views=2, size=16, branches=1, period_s=1.0, wide_share=0.0)
+CONFIG = SampleConfig(views=2, size=16, start_views=5, branches=1, period_s=1.0, wide_share=0.0)
 GRASP, RELEASE = SLOTS - 2 * SEGMENT_SLOTS - 1, SLOTS - SEGMENT_SLOTS - 1
 
 pytestmark = pytest.mark.gl
@@ -23,7 +23,15 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    return np.load(folder / f"{TASK}-1-0.npy")
+    return np.load(folder / f"{TASK}-1-1.npy")
+
+
+def test_the_start_is_seen_by_more_cameras(folder, undisturbed):
+    (look,) = np.load(folder / f"{TASK}-1-0.npy")
+    assert look["rgb"].shape == (5, 16, 16, 3)
+    assert look["next_slot"] == undisturbed["next_slot"][0]
+    np.testing.assert_array_equal(look["keyframe_T_world_tcp"], undisturbed["keyframe_T_world_tcp"][0])
+    assert len(undisturbed) > 5
 
 
 def test_an_undisturbed_attempt_passes_its_slots_in_order(undisturbed):

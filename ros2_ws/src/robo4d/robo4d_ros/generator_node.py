@@ -1,16 +1,18 @@
 """Imagines the future from the newest pair of RGB-D images, on request."""
 
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
 
-from robo4d.interfaces import VideoGenerator
+from robo4d.interfaces import Cancelled, VideoGenerator
 from robo4d.rgbd import RgbdPair
 from robo4d_ros import frames, parameters
 from robo4d_ros.generator import models
-from robo4d_ros.generator.action import GenerateAction, WhenBusy
+from robo4d_ros.generator.action import GenerateAction, Goal, WhenBusy
 from robo4d_ros.generator.views import VideoViews
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
@@ -18,6 +20,8 @@ from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig
 
 WEIGHTS = Path(__file__).parents[4] / "models/checkpoints/tiny"
 """The weights that ship with the sources."""
+_LOOK_PERIOD_S = 0.1
+"""A goal that waits for images looks this often whether it is still wanted [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,9 @@ class GeneratorConfig:
     when_busy: WhenBusy = "refuse"
     """What happens to a goal while a video is made: it waits, replaces the other one, or is refused."""
     max_age_s: float = field(default=1.0, metadata={"range": (0.05, 60.0)})
-    """Older pairs of images are refused [s]."""
+    """Older pairs of images are not used [s]."""
+    max_wait_s: float = field(default=5.0, metadata={"range": (0.0, 60.0)})
+    """A goal waits this long for a pair of images that may be used [s]."""
     oracle_noise_m: float = field(default=0.0, metadata={"range": (0.0, 0.1)})
     """Depth noise of the oracle [m], with the bias, mixed edges and holes that go with it; 0 for a perfect video."""
     show_period_s: float = field(default=0.5, metadata={"range": (0.02, 10.0)})
@@ -55,7 +61,8 @@ class GeneratorNode(Node):
         super().__init__("generator", **options)
         self._config = config = parameters.declare(self, GeneratorConfig())
         tf = frames.listen(self)
-        self._source = RgbdPairSource(self, config.cameras, frames=tf)
+        self._pair_came = threading.Event()
+        self._source = RgbdPairSource(self, config.cameras, on_pair=lambda _: self._pair_came.set(), frames=tf)
         self._views = VideoViews(self, config.show_period_s)
         self._make = self._maker(tf)
         self._generator: VideoGenerator | None = None
@@ -86,26 +93,37 @@ class GeneratorNode(Node):
         self._generator = self._make()
         self.get_logger().info(f"{self._config.generator}: ready to generate")
 
-    def _generate(self, seed: int, progress: Any) -> int:
+    def _generate(self, goal: Goal) -> int:
         """One video, from the newest pair."""
         assert self._generator is not None  # `_load` came before
-        pair = self._fresh_pair()
-        video = self._generator.generate(pair, seed=seed, progress=progress)
-        progress(len(video.times_s), len(video.times_s))
+        pair = self._fresh_pair(goal)
+        video = self._generator.generate(pair, seed=goal.seed, progress=goal.progress)
+        goal.progress(len(video.times_s), len(video.times_s))
         self._views.publish(video, pair)
         return pair.stamp_ns
 
-    def _fresh_pair(self) -> RgbdPair:
-        pair = self._source.latest()
-        if pair is None:
-            raise ValueError(f"no pair of images yet: {self._source.problem}")
-        age_s = 1e-9 * (self.get_clock().now().nanoseconds - pair.stamp_ns)
-        if not -self._config.max_age_s <= age_s <= self._config.max_age_s:
-            raise ValueError(
-                f"the newest pair of images is {age_s:.1f} s old, allowed are {self._config.max_age_s:g} s: "
-                f"{self._source.problem}"
-            )
+    def _fresh_pair(self, goal: Goal) -> RgbdPair:
+        """The newest pair, as soon as it may be used."""
+        deadline_s = time.monotonic() + self._config.max_wait_s
+        while (pair := self._source.latest()) is None or not self._is_fresh(pair):
+            if goal.is_over:
+                raise Cancelled
+            if time.monotonic() >= deadline_s:
+                newest = "no pair of images yet" if pair is None else self._too_old(pair)
+                raise ValueError(f"{newest}: {self._source.problem}")
+            self._pair_came.clear()
+            self._pair_came.wait(_LOOK_PERIOD_S)
         return pair
+
+    def _is_fresh(self, pair: RgbdPair) -> bool:
+        return abs(self._age_s(pair)) <= self._config.max_age_s
+
+    def _too_old(self, pair: RgbdPair) -> str:
+        allowed = self._config.max_age_s
+        return f"the newest pair of images is {self._age_s(pair):.1f} s old, allowed are {allowed:g} s"
+
+    def _age_s(self, pair: RgbdPair) -> float:
+        return 1e-9 * (self.get_clock().now().nanoseconds - pair.stamp_ns)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ _SIM_PATIENCE: dict[str, dict[str, bool | int | float | str]] = {
         "executor.watchdog.tracking_position_m": 0.1,
         "executor.watchdog.tracking_rotation_rad": 0.5,
     },
-    "generator": {"max_age_s": 5.0},
+    "generator": {"max_age_s": 5.0, "max_wait_s": 12.0},
     "tracker": {"max_state_age_s": 2.0},
     "planner": {"planner.gates.max_state_age_s": 5.0, "planner.gates.max_observation_age_s": 300.0},
     "session": {"max_state_age_s": 5.0, "max_silence_s": 15.0},

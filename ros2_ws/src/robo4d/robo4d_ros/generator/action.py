@@ -16,10 +16,45 @@ from robo4d_ros.conversions import time_from_ns
 from robo4d_ros.process import Jobs
 
 WhenBusy = Literal["queue", "replace", "refuse"]
-Generation = Callable[[int, Callable[[int, int], bool]], int]
-"""Makes a video from a seed and publishes it; returns the stamp of the observation [ns].
 
-The second argument is as in `VideoGenerator.generate`. Raises ValueError where the observation must not be used."""
+
+class Goal:
+    """A video that is asked for: what is told to the one who asks, and what it is told, from either thread."""
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        """Of the action server."""
+        self.handle = handle
+        self.given_up = ""
+        """Why nobody waits for it any more; empty otherwise."""
+        self._ended = threading.Event()
+
+    @property
+    def seed(self) -> int:
+        """Of the video."""
+        return self.handle.request.seed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the video is not wanted any more."""
+        return self._ended.is_set() or self.handle.is_cancel_requested
+
+    def give_up(self, reason: str) -> None:
+        """Do without it."""
+        self.given_up = reason
+        self._ended.set()
+
+    def progress(self, step: int, steps: int) -> bool:
+        """Tell how far it is; as in `VideoGenerator.generate`."""
+        if self.is_over:
+            return False
+        self.handle.publish_feedback(Generate.Feedback(step=step, steps=steps))
+        return True
+
+
+Generation = Callable[[Goal], int]
+"""Makes a video and publishes it; returns the stamp of the observation [ns].
+
+Raises Cancelled when it is not wanted any more, ValueError where there is no observation that may be used."""
 
 
 class GenerateAction:
@@ -36,7 +71,7 @@ class GenerateAction:
                 other's place, or it is aborted.
         """
         self._node, self._jobs, self._generate, self._when_busy = node, jobs, generate, when_busy
-        self._current: _Goal | None = None
+        self._current: Goal | None = None
         self._server = ActionServer(
             node, Generate, "generate", self._execute, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
@@ -54,7 +89,7 @@ class GenerateAction:
             )
         if self._current and self._when_busy == "replace":
             self._current.give_up("replaced: a newer goal came; set when_busy to queue to have both")
-        goal = self._current = _Goal(handle)
+        goal = self._current = Goal(handle)
         done = Future(executor=self._node.executor)
         done.add_done_callback(lambda _: None)  # wakes the executor, which else comes back to us at its next event
         self._jobs.submit(lambda: done.set_result(self._carry_out(goal)))
@@ -69,10 +104,10 @@ class GenerateAction:
             handle.abort()
         return result
 
-    def _carry_out(self, goal: "_Goal") -> Generate.Result:
+    def _carry_out(self, goal: Goal) -> Generate.Result:
         """In the thread of the jobs."""
         try:
-            stamp_ns = self._generate(goal.handle.request.seed, goal.progress)
+            stamp_ns = self._generate(goal)
             return Generate.Result(success=True, observation=time_from_ns(stamp_ns))
         except Cancelled:
             return Generate.Result(message=goal.given_up or "cancelled")
@@ -82,22 +117,3 @@ class GenerateAction:
         except Exception as error:  # of the model, such as an exhausted GPU: the next goal may succeed
             self._node.get_logger().error(f"no video:\n{traceback.format_exc()}")
             return Generate.Result(message=f"the model failed: {type(error).__name__}: {error}; see the log")
-
-
-class _Goal:
-    """What is told to one goal, and what it is told, from either thread."""
-
-    def __init__(self, handle: ServerGoalHandle) -> None:
-        self.handle = handle
-        self.given_up = ""
-        self._ended = threading.Event()
-
-    def give_up(self, reason: str) -> None:
-        self.given_up = reason
-        self._ended.set()
-
-    def progress(self, step: int, steps: int) -> bool:
-        if self._ended.is_set() or self.handle.is_cancel_requested:
-            return False
-        self.handle.publish_feedback(Generate.Feedback(step=step, steps=steps))
-        return True
