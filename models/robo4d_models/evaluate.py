@@ -75,10 +75,10 @@ def evaluate(
         generator = generators[path.name.rsplit("-", 2)[0]]
         told[clip.pair.stamp_ns] = _robot_state(clip)
         plan = generator.planner.expected(clip.pair, told[clip.pair.stamp_ns])
-        rows: dict[str, tuple[PointmapVideo, Sequence[GripperTrack]]] = {
-            "static": (truth.observed, ()),
+        rows: dict[str, tuple[PointmapVideo, Mapping[str, GripperTrack]]] = {
+            "static": (truth.observed, {}),
             checkpoint: (generator.render(clip.pair, plan), generator.tracks(clip.pair, plan)),
-            "oracle": (clip.video, ()),
+            "oracle": (clip.video, {}),
         }
         for name, (video, planned) in rows.items():
             readout = track_video(video, clip.pair, priors=clip.priors, renderer=renderer)
@@ -89,7 +89,7 @@ def evaluate(
                     "miou_ceiling": ceiling,
                     "tcp_error_mm": _median(tracked),
                     "lost": float(np.mean([np.mean(~track.usable) for track in readout.tracks.values()])),
-                    "plan_head_error_mm": _median(tcp_errors_mm({t.arm: t for t in planned}, clip.Ts_world_tcp)),
+                    "plan_head_error_mm": _median(tcp_errors_mm(planned, clip.Ts_world_tcp)),
                 }
             )
     means = [{"row": name, "clips": len(found)} | _means(found) for name, found in scores.items()]

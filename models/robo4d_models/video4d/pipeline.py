@@ -3,13 +3,14 @@
 observation -> plan model -> keyframes -> poses of every frame -> draft -> refiner -> PointmapVideo
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d import PointmapVideo, RgbdFrame, RgbdPair
@@ -30,6 +31,10 @@ from robo4d_models.video4d.refiner import (
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
 """The weights in the repository."""
+_WITNESSES = 15
+"""Further plans that are drawn with each one, to see how sure the model is."""
+_SAME_M, _SAME_RAD = 0.025, math.radians(15)
+"""Poses within this of each other are the same: the limits of a right one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,8 @@ class TinyGenerator:
     ) -> None:
         self.planner, self._refiner, self._surface, self._state = planner, refiner, surface, state
         self.config = config or TinyConfig()
+        self.told: dict[str, GripperTrack] = {}
+        """Where the grippers are in the last video, by arm: the `plan_head` readout."""
 
     @classmethod
     def load(
@@ -95,8 +102,10 @@ class TinyGenerator:
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
     ) -> PointmapVideo:
         """The predicted video that follows the pair; see `VideoGenerator.generate`."""
-        plan = self.planner.sample(pair, self._state(pair.stamp_ns), count=1, seed=seed)[0]
-        return self.render(pair, plan, progress=progress)
+        plan, *others = self.planner.sample(pair, self._state(pair.stamp_ns), count=1 + _WITNESSES, seed=seed)
+        video = self.render(pair, plan, progress=progress)
+        self.told = self.tracks(pair, plan, others)
+        return video
 
     def render(
         self,
@@ -134,27 +143,36 @@ class TinyGenerator:
         depth = np.stack([frame[1] for frame in frames], axis=1).astype(np.float32)
         return self._video(pair, views, rgb, depth)
 
-    def tracks(self, pair: RgbdPair, plan: KeyframePlan) -> tuple[GripperTrack, ...]:
-        """The motion of both grippers as the plan has it: the `plan_head` readout, without the detour by the video."""
+    def tracks(
+        self, pair: RgbdPair, plan: KeyframePlan, others: Sequence[KeyframePlan] = ()
+    ) -> dict[str, GripperTrack]:
+        """The motion of each gripper as the plan has it: the `plan_head` readout, without the detour by the video.
+
+        Its confidence is the share of other plans, drawn from the same observation, that have the gripper at the same
+        place at the same time (25 mm, 15 deg); 1 without others.
+        """
         start = self._start(pair, plan)
         poses, widths = plan.at(self.times_s, start)
+        agree = [_same_pose(poses, other.at(self.times_s, start)[0]) for other in others]
+        trust = np.mean(agree, axis=0) if agree else np.ones(widths.shape)
         poses = np.concatenate([start.T_world_tcp[None], poses])
         widths = np.concatenate([start.gripper_width[None], widths])
+        trust = np.concatenate([np.ones((1, len(ARMS))), trust])
         count = len(poses)
-        return tuple(
-            GripperTrack(
+        return {
+            arm: GripperTrack(
                 arm=arm,
                 stamp_ns=pair.stamp_ns,
                 times_s=np.concatenate([[0.0], self.times_s]),
                 Ts_world_tcp=poses[:, i],
-                confidence=np.full(count, float(plan.next_probability.max())),
+                confidence=trust[:, i],
                 inlier=np.ones(count, bool),
                 view=np.full(count, -1),
                 opening_m=widths[:, i],
                 open=widths[:, i] >= HELD_WIDTH,
             )
             for i, arm in enumerate(ARMS)
-        )
+        }
 
     @property
     def times_s(self) -> Float[Array, " t"]:
@@ -187,6 +205,11 @@ class TinyGenerator:
             frame=pair.n.camera,
             stamp_ns=pair.stamp_ns,
         )
+
+
+def _same_pose(Ts: Float[Array, "t a 4 4"], others: Float[Array, "t a 4 4"]) -> Bool[Array, "t a"]:
+    distance, angle = se3.distance(Ts, others)
+    return (distance < _SAME_M) & (angle < _SAME_RAD)
 
 
 def _view(frame: RgbdFrame, size: int) -> View:

@@ -16,7 +16,7 @@ from rich.table import Table
 from robo4d.episodes.dataset import progress_bar
 from robo4d.episodes.workers import Workers
 from robo4d.rollout.episode import run
-from robo4d.rollout.results import EpisodeResult, Job, RolloutConfig, summary
+from robo4d.rollout.results import EpisodeResult, Job, ReadoutName, RolloutConfig, summary
 from robo4d.sim.tasks import TASKS, Distribution, load
 
 FIRST_SEED = 1_000_000
@@ -45,6 +45,7 @@ def rollout(
     degrade_mm: float = 0.0,
     size: int = 128,
     candidates: int = 1,
+    readout: ReadoutName = "tracker",
     max_looks: int = 20,
     seed_offset: int = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -66,6 +67,8 @@ def rollout(
         degrade_mm: Noise of the oracle's depth [mm], with bias, flying pixels and holes in proportion.
         size: Height and width of the images [px].
         candidates: Videos of each look, of which the best is followed.
+        readout: Who tells where the grippers go: `tracker` follows them through the video, as the paper does;
+            `plan_head` is what the generator has planned to draw; `fused` holds the one against the other.
         max_looks: An episode that needs more has failed.
         seed_offset: Selects other starts and cameras of the same distribution.
         json_file: Write the table to this file, too.
@@ -80,6 +83,7 @@ def rollout(
         size=size,
         degrade_mm=degrade_mm,
         candidates=candidates,
+        readout=readout,
         max_looks=max_looks,
         ros=ros,
     )

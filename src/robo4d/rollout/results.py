@@ -13,6 +13,7 @@ from robo4d.plan import Code
 from robo4d.sim.tasks import Distribution
 
 Stage = Literal["generator", "tracker", "planner", "execution", "task"]
+ReadoutName = Literal["tracker", "plan_head", "fused"]
 STAGES: tuple[Stage, ...] = ("generator", "tracker", "planner", "execution", "task")
 NO_MOTION = "NO_MOTION"
 """`LookResult.verdict` of a video in which no arm moves."""
@@ -35,6 +36,8 @@ class RolloutConfig:
     """Noise of the oracle's depth [mm], with bias, flying pixels and holes in proportion; 0 leaves it perfect."""
     candidates: int = 1
     """Videos of each look, of which the best is followed."""
+    readout: ReadoutName = "tracker"
+    """Who tells where the grippers go: the tracker that follows them through the video, the generator, or both."""
     max_looks: int = 20
     """An episode that needs more has failed."""
     ros: bool = False

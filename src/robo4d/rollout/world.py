@@ -7,7 +7,7 @@ import numpy as np
 
 from robo4d.episodes.simulate import Demonstration, simulate
 from robo4d.geometry import Camera
-from robo4d.pipeline import Observation, TrackerReader
+from robo4d.pipeline import Observation, PlanReader, Reader, TrackerReader
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.planning.robot import Box
 from robo4d.rgbd import RgbdFrame, RgbdPair
@@ -31,8 +31,16 @@ class World:
         self.cell = self.scenery.cell
         self.renderer = Renderer(self.cell.model)
         self.subject = make_subject(task, self.cell, config)
-        self.reader = TrackerReader(_gripper())
+        self.reader = self._reader()
         self.planner = Planner(PlannerConfig(), MOUNTED_ARMS, [Box.example()])
+
+    def _reader(self) -> Reader:
+        tracker = TrackerReader(_gripper())
+        if self.config.readout == "tracker":
+            return tracker
+        if self.subject.told is None:
+            raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
+        return PlanReader(self.subject.told, tracker if self.config.readout == "fused" else None)
 
     def begin(self, seed: int) -> tuple[CellRobot, tuple[Camera, ...], bool]:
         """Start an episode: the robot, the two cameras n and m, and whether the scripted expert solves this start."""

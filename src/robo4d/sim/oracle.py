@@ -17,8 +17,10 @@ from robo4d.rgbd import RgbdFrame, RgbdPair
 from robo4d.sim.cell import Cell
 from robo4d.sim.render import Renderer
 from robo4d.sim.snapshot import Snapshot
-from robo4d.sim.state import CONTROL_PERIOD_S, ArmCommand, CellState
+from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, ArmCommand, CellState
+from robo4d.track import GripperTrack
 from robo4d.tracking.degrade import Degradation, degrade_video
+from robo4d.tracking.opening import OpenRule
 from robo4d.video import PointmapVideo
 
 SnapshotSource = Callable[[int], Snapshot]
@@ -63,6 +65,7 @@ class OracleGenerator:
         self._snapshot, self.config = snapshot, config or OracleConfig()
         self.foreseen: tuple[CellState, ...] = ()
         """The cell in the observation and in each frame of the last video: the truth that it shows."""
+        self._stamp_ns = 0
 
     def generate(
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
@@ -92,8 +95,27 @@ class OracleGenerator:
             T_n_m = se3.inverse(cameras[0].T_world_camera) @ cameras[1].T_world_camera
             rng = np.random.default_rng([seed, pair.stamp_ns % 2**32])
             video = degrade_video(video, self.config.degradation, T_n_m=T_n_m, rng=rng)
-        self.foreseen = tuple(states)
+        self.foreseen, self._stamp_ns = tuple(states), pair.stamp_ns
         return video
+
+    def tracks(self) -> dict[str, GripperTrack]:
+        """The true motion of each gripper in the last video."""
+        count = len(self.foreseen)
+        tracks: dict[str, GripperTrack] = {}
+        for arm in ARMS:
+            widths = np.array([state.arms[arm].gripper_width for state in self.foreseen])
+            tracks[arm] = GripperTrack(
+                arm=arm,
+                stamp_ns=self._stamp_ns,
+                times_s=self.config.period_s * np.arange(count),
+                Ts_world_tcp=np.stack([state.arms[arm].T_world_tcp for state in self.foreseen]),
+                confidence=np.ones(count),
+                inlier=np.ones(count, bool),
+                view=np.full(count, -1),
+                opening_m=widths,
+                open=widths > OpenRule().pads_threshold_m,
+            )
+        return tracks
 
     def close(self) -> None:
         """Free the OpenGL context."""

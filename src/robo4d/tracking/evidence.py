@@ -40,6 +40,7 @@ class Reason(str, enum.Enum):
     JUMP = "the gripper moved farther than it can between two frames"
     PRIOR_MISMATCH = "the observation contradicts the pose from the robot's state"
     OTHER_ARM = "this is the gripper of the other arm"
+    CONTRADICTED = "the generator says that the gripper is elsewhere"
 
 
 @dataclass(frozen=True, kw_only=True)

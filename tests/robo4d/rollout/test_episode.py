@@ -28,6 +28,12 @@ def test_one_look_brings_the_gripper_to_the_box_and_is_told_on_a_page(tmp_path):
     assert page.read_text().count('data-frames="10"') == 4  # two views, predicted and executed
 
 
+def test_what_the_generator_tells_is_the_truth_when_it_is_the_oracle():
+    (look,) = run(Job(TASK, 1_000_001, dataclasses.replace(ONE_LOOK, readout="plan_head")), lambda share: None).looks
+    assert (look.verdict, look.execution) == ("ACCEPTED", "ok")
+    assert look.tracker_error_mm == pytest.approx(0, abs=1e-6)
+
+
 def test_the_error_of_a_track_counts_what_the_tracker_vouches_for():
     cell = world(TASK, ONE_LOOK).cell
     state = cell.state()

@@ -70,17 +70,35 @@ def test_generation_stops_when_it_is_asked_to(generator):
 
 
 def test_the_plans_tracks_begin_at_the_measured_state(generator):
-    left, right = generator.tracks(pair(64), grasp_and_lift())
+    left, right = generator.tracks(pair(64), grasp_and_lift()).values()
     np.testing.assert_allclose(left.Ts_world_tcp[0], START.T_world_tcp[0])
     np.testing.assert_allclose(left.Ts_world_tcp[-1], above(BALL, 0.23))
     assert left.open.tolist() == [True, True, False, False, False]
     assert right.open.all()
+    assert (left.confidence == 1).all()
+
+
+def test_a_plan_is_trusted_as_far_as_other_plans_agree_with_it(generator):
+    plan = grasp_and_lift()
+    poses = plan.T_world_tcp.copy()
+    poses[1, 0, 0, 3] += 0.06  # the second keyframe elsewhere
+    elsewhere = dataclasses.replace(plan, T_world_tcp=poses)
+    left, right = generator.tracks(pair(64), plan, [plan, elsewhere]).values()
+    np.testing.assert_allclose(left.confidence, [1, 1, 1, 0.5, 0.5])
+    assert (right.confidence == 1).all()
+
+
+def test_the_generator_tells_where_the_grippers_of_its_last_video_are(generator):
+    video = generator.generate(pair(64), seed=1)
+    assert list(generator.told) == ["left", "right"]
+    np.testing.assert_allclose(generator.told["left"].times_s, [0, *video.times_s])
+    assert generator.told["left"].stamp_ns == video.stamp_ns
 
 
 def test_without_a_measured_state_the_arms_are_where_the_model_sees_them(generator):
     blind = TinyGenerator(generator.planner, None, box_surface(), config=CONFIG)
     plan = dataclasses.replace(grasp_and_lift(), T_world_tcp_now=np.stack([above(BALL, 0.25), AWAY]))
-    left, _ = blind.tracks(pair(64), plan)
+    left = blind.tracks(pair(64), plan)["left"]
     np.testing.assert_allclose(left.Ts_world_tcp[0], above(BALL, 0.25))
 
 
