@@ -5,6 +5,7 @@ is the true future, so that what it lacks to perfection is the tracker's and the
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,28 +13,40 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from jaxtyping import Float
+from numpy import ndarray as Array
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from robo4d.evaluation import Truth, score_video, still_video
+from robo4d.evaluation.pictures import write_pictures
 from robo4d.geometry import se3
 from robo4d.sim.state import ARMS
 from robo4d.sim.tasks import TASKS
 from robo4d.track import GripperTrack
 from robo4d.tracking.clips import SIZE, TrueClip, make_clips
 from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking.plan_head import fused_readout
 from robo4d.tracking.readout import track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.pipeline import SHIPPED, TinyConfig, TinyGenerator
 
+Steps = Float[Array, "a steps"]
+"""A value of each arm at each frame after the observation."""
+_READINGS = ("tcp", "plan_head", "fused")
+"""Readouts by the names of their columns; the tracker's is the paper's, and just `tcp`."""
+_NOTHING: Steps = np.zeros((0, 0))
+_SHOWN = 2
+"""Clips of each task that pictures are made of."""
 FIRST_SEED = 7_000_000
 """Of the starts that evaluations use; nothing else does."""
 _COLUMNS = (
     "abs_rel_n", "abs_rel_m", "delta1_n", "delta1_m", "abs_rel_moved", "abs_rel_still", "psnr", "ssim",
-    "miou", "miou_robust", "miou_ceiling", "gripper_point_mm", "tcp_error_mm", "plan_head_error_mm", "lost",
+    "miou", "miou_robust", "miou_ceiling", "gripper_point_mm",
+    "tcp_error_mm", "plan_head_error_mm", "fused_error_mm", "lost",
 )  # fmt: skip
 
 
@@ -44,6 +57,7 @@ def evaluate(
     clips: int = 60,
     seed_offset: int = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    pictures: Path | None = None,
     workers: int = 2,
 ) -> None:
     """Measure the predicted videos of a generator, and the gripper poses read from them.
@@ -53,7 +67,8 @@ def evaluate(
         data: Folder of the true clips; they are made when they are missing.
         clips: How many, in turn of all tasks.
         seed_offset: Selects other starts and cameras of the same distribution.
-        json_file: Write the rows to this file, too, one object each.
+        json_file: Write the rows to this file, too, one object each, with the errors of each readout at each step.
+        pictures: Write the first clips of each task, predicted beside true, into this folder as PNG and MP4.
         workers: Processes that make clips.
     """
     folder = SHIPPED if checkpoint == "tiny" else Path(checkpoint)
@@ -64,6 +79,8 @@ def evaluate(
     paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers)
     renderer = GripperRenderer(panda_gripper())
     scores: dict[str, list[dict[str, float]]] = {"static": [], checkpoint: [], "oracle": []}
+    steps: dict[str, list[dict[str, Steps]]] = {name: [] for name in scores}
+    shown = Counter[str]()
     for path in track(paths, "evaluating", console=Console(stderr=True)):
         clip = TrueClip.read(path)
         truth = Truth(
@@ -72,7 +89,8 @@ def evaluate(
             gripper=np.logical_or.reduce([mask[:, 1:] for mask in clip.masks.values()]),
         )
         ceiling = score_video(truth.video, truth).miou
-        generator = generators[path.name.rsplit("-", 2)[0]]
+        task = path.name.rsplit("-", 2)[0]
+        generator = generators[task]
         told[clip.pair.stamp_ns] = _robot_state(clip)
         plan = generator.planner.expected(clip.pair, told[clip.pair.stamp_ns])
         rows: dict[str, tuple[PointmapVideo, Mapping[str, GripperTrack]]] = {
@@ -82,30 +100,46 @@ def evaluate(
         }
         for name, (video, planned) in rows.items():
             readout = track_video(video, clip.pair, priors=clip.priors, renderer=renderer)
-            tracked = tcp_errors_mm(readout.tracks, clip.Ts_world_tcp)
+            readings = {"tcp": readout.tracks}
+            if planned:
+                readings |= {"plan_head": planned, "fused": fused_readout(readout, planned).tracks}
+            errors = {reading: tcp_errors_mm(tracks, clip.Ts_world_tcp) for reading, tracks in readings.items()}
+            steps[name].append(errors)
             scores[name].append(
                 asdict(score_video(video, truth))
+                | {f"{reading}_error_mm": _median(errors.get(reading, _NOTHING)) for reading in _READINGS}
                 | {
                     "miou_ceiling": ceiling,
-                    "tcp_error_mm": _median(tracked),
                     "lost": float(np.mean([np.mean(~track.usable) for track in readout.tracks.values()])),
-                    "plan_head_error_mm": _median(tcp_errors_mm(planned, clip.Ts_world_tcp)),
                 }
+            )
+        shown[task] += 1
+        if pictures is not None and shown[task] <= _SHOWN:
+            row = scores[checkpoint][-1]
+            errors_mm = (
+                f"tracked TCP {row['tcp_error_mm']:.0f} mm, grippers {row['gripper_point_mm']:.0f} mm from the truth"
+            )
+            write_pictures(
+                rows[checkpoint][0],
+                truth.video,
+                pictures / path.name,
+                title=f"{checkpoint}: {path.name}",
+                subtitle=errors_mm,
             )
     means = [{"row": name, "clips": len(found)} | _means(found) for name, found in scores.items()]
     _print(means)
     if json_file is not None:
-        json_file.write_text("".join(json.dumps(row) + "\n" for row in means))
+        full = [row | _by_step(steps[name]) for name, row in zip(scores, means, strict=True)]
+        json_file.write_text("".join(json.dumps(row) + "\n" for row in full))
 
 
-def tcp_errors_mm(tracks: Mapping[str, GripperTrack], true: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Distance [mm] of every pose that its track vouches for from the true one, the observation left out."""
-    errors = [
-        1000 * se3.distance(track.Ts_world_tcp[keep], true[arm][keep])[0]
-        for arm, track in tracks.items()
-        if (keep := track.usable & (track.times_s > 0)).any()
-    ]
-    return np.concatenate([*errors, np.zeros(0)])
+def tcp_errors_mm(tracks: Mapping[str, GripperTrack], true: Mapping[str, Float[Array, "t 4 4"]]) -> Steps:
+    """Distance [mm] of every pose after the observation from the true one; NaN where it is not vouched for."""
+    errors: list[Array] = []
+    for arm, motion in tracks.items():
+        distance, _ = se3.distance(np.nan_to_num(motion.Ts_world_tcp), true[arm])
+        errors.append(np.where(motion.usable, 1000 * distance, np.nan)[1:])
+    return np.stack(errors)
 
 
 def _robot_state(clip: TrueClip) -> RobotState:
@@ -115,8 +149,19 @@ def _robot_state(clip: TrueClip) -> RobotState:
     )
 
 
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if len(values) else float("nan")
+def _median(values: Steps) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _by_step(clips: Sequence[Mapping[str, Steps]]) -> dict[str, list[float]]:
+    """Median error of each reading at each step, over all clips and arms [mm] (the paper's A.6)."""
+    rows = {name: [clip[name] for clip in clips if name in clip] for name in _READINGS}
+    return {
+        f"{name}_error_by_step_mm": [_median(step) for step in np.concatenate(found).T]
+        for name, found in rows.items()
+        if found
+    }
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
