@@ -27,6 +27,7 @@ def plan(
     start: dict | None = None,
     verdict: Verdict | None = None,
     joints: np.ndarray = READY,
+    sweep: float = 1.0,
 ) -> Plan:
     """One move after the other, with a turn about the vertical; in between the left gripper closes, then opens, ..."""
     period_s, start = 0.02, start or HOME
@@ -50,7 +51,7 @@ def plan(
     arm_plans = {}
     for name in arms:
         R = Rotation.from_rotvec(share[:, None] * [0, 0, turn]).as_matrix() @ start[name][:3, :3]
-        ramp = np.linspace(0.1, 0.4, 7)
+        ramp = sweep * np.linspace(0.1, 0.4, 7)
         arm_plans[name] = ArmPlan(
             Ts_world_tcp=se3.pose(R, start[name][:3, 3] + done),
             velocities=twist * rate[:, None],

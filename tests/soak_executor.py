@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from arm_stand_in import JOINT_NAMES, ArmStandIn, executor_command
-from execution_rig import HOME, plan
+from execution_rig import HOME, READY, plan
 from robo4d_msgs.action import ExecutePlan
 from robo4d_ros.plan_conversions import message_from_plan
 from ros_probe import Probe, Process
@@ -33,13 +33,19 @@ def soak(cycles: int) -> Iterator[float]:
     """The executor's memory after each of so many executed plans [MiB], each of which ends where it was to."""
     arms, process, probe = ArmStandIn(HOME), Process(executor_command(**WATCHDOG)), Probe("watcher")
     try:
-        done = 0
+        done, joints = 0, READY
         while done < cycles:
             arms.targets = {arm: [] for arm in HOME}
             stamp_ns = probe.node.get_clock().now().nanoseconds
-            way = STEP_M if done % 2 == 0 else -STEP_M
+            way = 1.0 if done % 2 == 0 else -1.0  # there and back
             motion = plan(
-                stamp_ns=stamp_ns, start=arms.poses, moves=((way, 0.0, 0.0), (0.0, 0.0, way)), move_s=0.2, turn=0.0
+                stamp_ns=stamp_ns,
+                start=arms.poses,
+                moves=((way * STEP_M, 0.0, 0.0), (0.0, 0.0, way * STEP_M)),
+                move_s=0.2,
+                turn=0.0,
+                joints=joints,
+                sweep=way,
             )
             message = message_from_plan(motion, plan_id=str(stamp_ns), joint_names=JOINT_NAMES)
             goal = probe.send_goal(ExecutePlan, "execute_plan", ExecutePlan.Goal(plan=message), PATIENCE_S)
@@ -50,7 +56,7 @@ def soak(cycles: int) -> Iterator[float]:
             assert result.code == "ok", f"plan {done + 1}: {result.message}"
             end = motion.arms["left"].Ts_world_tcp[-1]
             arms.wait(lambda end=end: np.allclose(arms.poses["left"], end, atol=1e-6), "the arm at the plan's end")
-            done += 1
+            done, joints = done + 1, motion.arms["left"].joints[-1]
             yield memory_mib(process.pid)
     finally:
         probe.close()
