@@ -33,10 +33,10 @@ def test_nodes_on_one_machine_listen_on_loopback_only(start):
 
 def test_images_of_two_cameras_arrive_complete_and_the_benchmark_says_so(tmp_path):
     file = tmp_path / "transport.json"
-    transport.bench(seconds=2, json=file)
+    transport.bench(seconds=1, json=file)
     ours, default = json.loads(file.read_text())
     assert (ours["setting"], default["setting"]) == ("robo4d", "Fast DDS default")
-    assert ours["sent"] == default["sent"] == 2 * 120
+    assert ours["sent"] == default["sent"] == 120
     # 100 % on a machine with time for it; the tests may share two cores with other work.
     assert ours["received_share"] >= 0.5
     assert 0 < ours["latency_p50_ms"] <= ours["latency_p95_ms"] <= ours["latency_max_ms"]

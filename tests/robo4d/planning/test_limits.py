@@ -19,7 +19,7 @@ def test_no_accepted_plan_exceeds_a_limit_of_its_robot():
     # `robo4d bench planner --trajectories 3000` does the same for many more.
     accepted: list[bool] = []
 
-    @settings(max_examples=100, deadline=None, derandomize=True)
+    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(
         robot=st.sampled_from(["fer", "fr3"]),
         seed=st.integers(0, 2**32 - 1),
