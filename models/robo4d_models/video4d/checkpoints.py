@@ -1,15 +1,18 @@
 """Checkpoints that survive being killed at any moment: every file is written under another name, then renamed."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+HASHES = "SHA256SUMS"
+"""File of the hashes of weights that are passed on; `sha256sum *.safetensors > SHA256SUMS` makes it."""
 KEPT = 2
 """Checkpoints that stay; older ones are deleted."""
 
@@ -44,17 +47,34 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and configuration as `save_weights` wrote them.
 
     Raises:
-        ValueError: the file is not there, or holds no configuration, so it is not one of ours.
+        ValueError: the file is not there, is damaged, or holds no configuration, so it is not one of ours.
     """
     if not path.is_file():
         raise ValueError(
             f"no weights at {path}; train them with `robo4d train`, or give the path of a .safetensors file"
         )
-    with safe_open(str(path), framework="pt") as file:
-        config = (file.metadata() or {}).get("config")
-        if config is None:
-            raise ValueError(f"{path} holds no configuration: it was not written by `robo4d train`")
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(config)  # noqa: SIM118  no dict
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            config = (file.metadata() or {}).get("config")
+            if config is None:
+                raise ValueError(f"{path} holds no configuration: it was not written by `robo4d train`")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(config)  # noqa: SIM118  no dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut off or damaged ({error}): get it anew, for example `git checkout`") from error
+
+
+def verify(folder: Path) -> None:
+    """Hold the files of a folder against the hashes in its SHA256SUMS, if it has one, as `sha256sum --check` does.
+
+    Raises:
+        ValueError: a file is missing or has another content.
+    """
+    sums = folder / HASHES
+    for line in sums.read_text().splitlines() if sums.exists() else ():
+        expected, name = line.split()
+        file = folder / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            raise ValueError(f"{file} is not the one that {sums} names: get it anew, for example `git checkout`")
 
 
 class Curve:

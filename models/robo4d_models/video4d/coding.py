@@ -31,6 +31,9 @@ WORKSPACE_SCALE = 0.5
 WORKSPACE_HALF_SIZE = (1.1, 1.1, 0.8)
 """Points further than this from the centre along an axis [m] are background and count as not valid."""
 
+LEAST_SEEN = 0.2
+"""Share of a view's pixels that must show the workspace; those of the training show 60 % and more."""
+
 OPEN_WIDTH = 0.08
 """Opening of the Franka hand when open [m] (its datasheet)."""
 HELD_WIDTH = 0.076
@@ -82,7 +85,7 @@ def encode_pair(pair: RgbdPair, *, task: str, state: RobotState | None, size: in
     """A batch of one from two frames whose camera poses are known.
 
     Raises:
-        ValueError: the task is unknown, or a camera pose is missing.
+        ValueError: the task is unknown, a camera pose is missing, or a camera does not see the workspace.
     """
     if task not in TASKS:
         raise ValueError(f"the tiny model knows no task {task!r}; it was trained on {', '.join(TASKS)}")
@@ -90,10 +93,17 @@ def encode_pair(pair: RgbdPair, *, task: str, state: RobotState | None, size: in
     known = state is not None
     state = state or RobotState(T_world_tcp=np.tile(np.eye(4), (2, 1, 1)), gripper_width=np.zeros(2))
     points = torch.stack([view[1] for view in views])[None]
+    valid = torch.stack([view[2] for view in views])[None] * in_workspace(points)
+    for frame, share in zip((pair.n, pair.m), valid.mean(dim=(-2, -1))[0].tolist(), strict=True):
+        if share < LEAST_SEEN:
+            raise ValueError(
+                f"{frame.camera}: {share:.0%} of its pixels have a depth inside the workspace, at least "
+                f"{LEAST_SEEN:.0%} are needed: check its depth stream, its calibration on tf, and where it looks"
+            )
     return Observation(
         rgb=torch.stack([view[0] for view in views])[None],
         points=points,
-        valid=torch.stack([view[2] for view in views])[None] * in_workspace(points),
+        valid=valid,
         task=torch.tensor([TASKS.index(task)]),
         tcp=torch.from_numpy(state.T_world_tcp).float()[None],
         width=torch.from_numpy(state.gripper_width).float()[None],

@@ -87,14 +87,19 @@ class TinyGenerator:
         A folder may lack the refiner, which is trained last: its drafts are the video then.
 
         Raises:
-            ValueError: the weights are missing or not of this model.
+            ValueError: the weights are missing, damaged, not those that their hashes name, or not of this model.
         """
+        checkpoints.verify(folder)
         planner = KeyframePlanner.load(folder / "plan.safetensors", task)
         if not (folder / "refiner.safetensors").exists():
             return cls(planner, None, GripperSurface.of_franka_hand(), state=state, config=config)
         values, sizes = checkpoints.load_weights(folder / "refiner.safetensors")
         refiner = Refiner(RefinerConfig(widths=tuple(sizes["widths"]), joint_layers=sizes["joint_layers"]))
-        refiner.load_state_dict({name: value for name, value in values.items() if not name.startswith("surface.")})
+        trained = {name: value for name, value in values.items() if not name.startswith("surface.")}
+        try:
+            refiner.load_state_dict(trained)
+        except RuntimeError as error:
+            raise ValueError(f"{folder / 'refiner.safetensors'} holds the weights of another model: {error}") from error
         surface = GripperSurface.from_tensors(values)
         return cls(planner, refiner.eval(), surface, state=state, config=config)
 

@@ -59,6 +59,14 @@ def test_a_camera_without_a_pose_is_refused_by_name():
         encode_pair(RgbdPair(n=known.n, m=unknown), task=TASK, state=None)
 
 
+@pytest.mark.parametrize("depth", [0.0, np.nan, 1000.0])
+def test_a_camera_that_does_not_see_the_workspace_is_refused_by_name(depth):
+    known = pair(16)
+    blind = dataclasses.replace(known.m, depth=np.full_like(known.m.depth, depth))
+    with pytest.raises(ValueError, match=r"camera_1: 0% of its pixels .* check its depth stream"):
+        encode_pair(RgbdPair(n=known.n, m=blind), task=TASK, state=None)
+
+
 def test_an_unknown_task_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match="put_spatula_on_table"):
         encode_pair(pair(16), task="make_coffee", state=None)
