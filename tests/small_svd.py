@@ -49,6 +49,20 @@ def small_model(seed=0, network=None, **changes):
     return randomize(SvdModel.untrained(config, vae_widths=(32, 32), vae_layers=1, clip=SMALL_CLIP))
 
 
+def showing_everywhere(model, point):
+    """The model with a decoder of points that answers everything with one point [m]."""
+    decoder = model.points.vae.decoder
+    for layer in (decoder.conv_out, decoder.time_conv_out):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    decoder.conv_out.bias.data = model.config.points.encode(
+        torch.tensor(point).reshape(3, 1, 1), torch.ones(1, 1, dtype=torch.bool)
+    ).flatten()
+    now = decoder.time_conv_out.weight.shape[2] // 2
+    decoder.time_conv_out.weight.data[range(3), range(3), now] = 1.0
+    return model
+
+
 def inputs(config, views=2, batch=1, frames=2, size=4, seed=1):
     """noisy, noise_level, condition, context"""
     rng = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ Runs on one CPU core, on all of them (OMP_NUM_THREADS says how many) or on a GPU
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from robo4d_models.video4d.draft import GripperSurface
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
 from robo4d_models.video4d.plan_model import PlanModel
 from robo4d_models.video4d.refiner import Refiner, refiner_errors, refiner_losses
-from robo4d_models.video4d.svd.train_config import SvdTraining
+from robo4d_models.video4d.svd.train_config import SvdPart, SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
 
 _CONFIG = TrainConfig()
@@ -41,14 +41,14 @@ def train(
     data: Path,
     out: Path,
     preset: Literal["tiny", "svd"] = "tiny",
-    part: Literal["plan", "refiner"] = "plan",
+    part: Literal["plan", "refiner"] | SvdPart | None = None,
     tasks: tuple[str, ...] = TASKS,
     config: TrainConfig = _CONFIG,
     svd: SvdTraining = _SVD,
     slice_minutes: float | None = None,
     smoke: bool = False,
 ) -> None:
-    """Train one of the two networks of the tiny preset, which do not depend on each other, or that of the svd preset.
+    """Train one of the two networks of the tiny preset, which do not depend on each other, or a part of the svd preset.
 
     Args:
         data: Folder of samples from `robo4d make-samples`, which may still grow; for svd, of episodes from
@@ -56,7 +56,8 @@ def train(
         out: Folder of the weights (<part>.safetensors, which `TinyGenerator.load` reads) and, in <part>/, of
             checkpoints and curves. Training goes on from what is in it.
         preset: Which model.
-        part: Which network of the tiny preset.
+        part: Which part of the preset: of tiny plan (unless told otherwise) or refiner; of svd network (unless told
+            otherwise), points_vae, rgb_decoder or points_decoder.
         tasks: Which tasks' samples to use, for the tiny preset.
         config: How long and how.
         svd: What else the svd preset needs.
@@ -68,8 +69,13 @@ def train(
     if preset == "svd":
         from robo4d_models.video4d.svd.train import train_svd  # it loads diffusers, which takes seconds
 
-        train_svd(data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
+        if part in ("plan", "refiner"):
+            raise ValueError(f"svd has no part {part}; its parts are {', '.join(get_args(SvdPart))}")
+        train_svd(part=part or "network", data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
         return
+    part = part or "plan"
+    if part not in ("plan", "refiner"):
+        raise ValueError(f"tiny has no part {part}; its parts are plan and refiner")
     Console().print(f"training the {part} of {preset} on samples of {data}, state in {out}")
     accelerator = Accelerator()
     torch.manual_seed(config.seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from robo4d.episodes import Episode, open_dataset, read_episode
 from robo4d.geometry import Pointmap, se3
 from robo4d.sim.labels import GRIPPER_LABELS
+from robo4d_models.video4d.coding import resize_nearest
 from robo4d_models.video4d.data import VALIDATION_SHARE
 from robo4d_models.video4d.svd.conditioning import encode_colours, encode_frame, encode_points
 from robo4d_models.video4d.svd.model import SvdConfig
@@ -37,6 +38,8 @@ class SvdSample:
     """Colours of what follows."""
     points: Float[Tensor, "b v t 3 h w"]
     """Points of what follows, all in the frame of view 0: X^n and X^{m->n} (paper, eq. 2)."""
+    valid: Bool[Tensor, "b v t h w"]
+    """Pixels of what follows that have a point within the bounds of its code."""
     gripper: Float[Tensor, "b v t hh ww"]
     """1 where a latent pixel shows a gripper (M of the paper's eq. 4)."""
 
@@ -124,6 +127,8 @@ class EpisodeClips(Dataset[SvdSample]):
                 Pointmap(points=se3.apply(T_n_camera, own.points), valid=own.valid, frame="n")
                 for own in (frame.pointmap() for frame in frames[1:])
             ]
+            points = torch.stack([encode_points(pointmap, *size, config.points) for pointmap in maps])
+            seen = torch.from_numpy(np.stack([resize_nearest(pointmap.valid, *size) for pointmap in maps]))
             labels = np.stack([np.isin(images.labels[int(view), int(time)], _GRIPPERS) for time in times[1:]])
             latent_size = (config.height // self._factor, config.width // self._factor)
             parts.append(
@@ -131,7 +136,8 @@ class EpisodeClips(Dataset[SvdSample]):
                     told_rgb=told_rgb,
                     told_points=told_points,
                     rgb=torch.stack([encode_colours(frame.rgb, *size) for frame in frames[1:]]),
-                    points=torch.stack([encode_points(pointmap, *size, config.points) for pointmap in maps]),
+                    points=points,
+                    valid=seen & config.points.decode(points)[1],
                     gripper=functional.adaptive_max_pool2d(torch.from_numpy(labels).float(), latent_size),
                 )
             )
@@ -152,4 +158,5 @@ class _Clip:
     told_points: Float[Tensor, "*v 3 h w"]
     rgb: Float[Tensor, "*v t 3 h w"]
     points: Float[Tensor, "*v t 3 h w"]
+    valid: Bool[Tensor, "*v t h w"]
     gripper: Float[Tensor, "*v t hh ww"]

@@ -10,7 +10,6 @@ All views of a sample have one noise level s, in training as in sampling.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
 from diffusers.schedulers.scheduling_edm_dpmsolver_multistep import EDMDPMSolverMultistepScheduler
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from robo4d.interfaces import Cancelled
 from robo4d_models.video4d.svd.network import LATENT_CHANNELS
+from robo4d_models.video4d.svd.options import SamplerConfig
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 1.0, 1.6
 """Of the noise levels in training (Stable Video Diffusion, appendix D.4)."""
@@ -95,37 +95,18 @@ def diffusion_losses(
     return losses
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplerConfig:
-    """How noise becomes latents."""
-
-    solver: Literal["euler", "dpm++"] = "euler"
-    """Euler, 25 steps, is the paper's choice; DPM-Solver++ (2M) needs 8 to 10 (arXiv:2211.01095)."""
-    steps: int = 25
-    sigma_min: float = 0.002
-    sigma_max: float = 700.0
-    rho: float = 7.0
-    guidance: tuple[float, float] | None = None
-    """Scale of classifier-free guidance at the first and the last frame, linear between; Stable Video Diffusion has
-    (1, 2.5). It doubles the work. None leaves it off, as it is in effect in the released code."""
-
-    def __post_init__(self) -> None:
-        """Refuse schedules that go nowhere."""
-        if self.steps < 1 or not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(f"steps must be at least 1 and 0 < sigma_min < sigma_max, got {self}")
-
-    def scheduler(self, device: torch.device) -> EDMEulerScheduler | EDMDPMSolverMultistepScheduler:
-        """The implementation of diffusers, ready to begin."""
-        kind = EDMEulerScheduler if self.solver == "euler" else EDMDPMSolverMultistepScheduler
-        scheduler = kind(
-            sigma_min=self.sigma_min,
-            sigma_max=self.sigma_max,
-            sigma_data=1.0,
-            rho=self.rho,
-            prediction_type="v_prediction",
-        )
-        scheduler.set_timesteps(self.steps, device=device)
-        return scheduler
+def scheduler_of(config: SamplerConfig, device: torch.device) -> EDMEulerScheduler | EDMDPMSolverMultistepScheduler:
+    """The implementation of diffusers, ready to begin."""
+    kind = EDMEulerScheduler if config.solver == "euler" else EDMDPMSolverMultistepScheduler
+    scheduler = kind(
+        sigma_min=config.sigma_min,
+        sigma_max=config.sigma_max,
+        sigma_data=1.0,
+        rho=config.rho,
+        prediction_type="v_prediction",
+    )
+    scheduler.set_timesteps(config.steps, device=device)
+    return scheduler
 
 
 def sample(
@@ -155,11 +136,11 @@ def sample(
     """
     b, v, c, h, w = condition.latents.shape
     device, dtype = condition.latents.device, condition.latents.dtype
-    scheduler = config.scheduler(device)
+    scheduler = scheduler_of(config, device)
     noise = torch.randn(b, v, frames, c, h, w, generator=torch.Generator().manual_seed(seed))
     x = noise.to(device) * scheduler.init_noise_sigma
     scale = torch.ones(())
-    if config.guidance is not None:
+    if config.is_guided:
         scale = torch.linspace(*config.guidance, frames, device=device)[:, None, None, None]
         nothing = torch.zeros_like
         condition = Condition(
@@ -170,11 +151,11 @@ def sample(
         if not progress(step, config.steps):
             raise Cancelled
         scaled = scheduler.scale_model_input(x, level).to(dtype)
-        if config.guidance is None:
-            output = network(scaled, level.expand(b), condition.latents, condition.context).float()
-        else:
+        if config.is_guided:
             both = network(torch.cat([scaled, scaled]), level.expand(2 * b), condition.latents, condition.context)
             with_it, without = both.float().chunk(2)
             output = without + scale * (with_it - without)
+        else:
+            output = network(scaled, level.expand(b), condition.latents, condition.context).float()
         x = scheduler.step(output, level, x, return_dict=False)[0]
     return x

@@ -1,6 +1,7 @@
 """All parts of the svd preset and their weights: network, two VAEs, CLIP's image encoder.
 
-A folder of weights holds `network`, `rgb_vae`, `points_vae` and `clip` (.safetensors), each with its configuration.
+A folder of weights holds `network`, `rgb_vae`, `points_vae` and `clip` (.safetensors), each with its configuration,
+and, once they are distilled, `rgb_decoder` and `points_decoder`.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.svd.conditioning import PointCoding, clip_input
 from robo4d_models.video4d.svd.edm import Condition
 from robo4d_models.video4d.svd.network import LATENT_CHANNELS, NetworkConfig, TwoViewUNet
+from robo4d_models.video4d.svd.small_decoder import SmallDecoder
 from robo4d_models.video4d.svd.vae import LatentCoder
 
 CLIP_VIT_H: dict[str, Any] = {
@@ -31,6 +33,9 @@ CLIP_VIT_H: dict[str, Any] = {
     "hidden_act": "gelu",
 }
 """The image encoder of Stable Video Diffusion: laion/CLIP-ViT-H-14-laion2B-s32B-b79K."""
+
+PARTS = ("network", "rgb_vae", "points_vae", "clip", "rgb_decoder", "points_decoder")
+"""Files of a folder of weights; without a network that knows points, and without small decoders, some are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,8 @@ class SvdModel(nn.Module):
         rgb: Latents of colours.
         points: Latents of points; None where the network knows none.
         clip: Embeds the observation's colours.
+        small_rgb: Distilled from the decoder of `rgb`, if there is one.
+        small_points: Distilled from the decoder of `points`, if there is one.
     """
 
     def __init__(
@@ -90,12 +97,15 @@ class SvdModel(nn.Module):
         rgb: LatentCoder,
         points: LatentCoder | None,
         clip: CLIPVisionModelWithProjection,
+        small_rgb: SmallDecoder | None = None,
+        small_points: SmallDecoder | None = None,
     ) -> None:
         super().__init__()
         side = rgb.factor * config.network.smallest_side
         if config.height % side or config.width % side:
             raise ValueError(f"height and width must be multiples of {side}, got {config.height} x {config.width}")
         self.config, self.network, self.rgb, self.points, self.clip = config, network, rgb, points, clip
+        self.small_rgb, self.small_points = small_rgb, small_points
 
     @classmethod
     def untrained(
@@ -153,18 +163,41 @@ class SvdModel(nn.Module):
         return rearrange(torch.cat(parts, dim=1), "(b v t) c h w -> b v t c h w", b=b, v=v, t=t)
 
     def decode(
-        self, latents: Float[Tensor, "b v t c hh ww"]
+        self, latents: Float[Tensor, "b v t c hh ww"], *, small: bool = False
     ) -> tuple[Float[Tensor, "b v t 3 h w"], Float[Tensor, "b v t 3 h w"] | None]:
-        """Colours and coded points, about in [-1, 1], one video at a time to save memory."""
+        """Colours and coded points, about in [-1, 1], one video at a time to save memory.
+
+        Args:
+            latents: As the network makes them.
+            small: By the small decoders.
+
+        Raises:
+            ValueError: there are none.
+        """
         b = len(latents)
         flat = rearrange(latents, "b v t c h w -> (b v) t c h w")
         halves = flat.split(LATENT_CHANNELS, dim=2)
-        coders = [self.rgb, *([self.points] if self.points else [])]
         images = [
-            rearrange(torch.cat([coder.decode(video[None]).float() for video in half]), "(b v) ... -> b v ...", b=b)
-            for coder, half in zip(coders, halves, strict=True)
+            rearrange(torch.cat([decoder.decode(video[None]).float() for video in half]), "(b v) ... -> b v ...", b=b)
+            for decoder, half in zip(self.decoders(small=small), halves, strict=True)
         ]
         return images[0], images[1] if len(images) > 1 else None
+
+    def decoders(self, *, small: bool) -> list[LatentCoder | SmallDecoder]:
+        """Of colours, and of points if there are any.
+
+        Raises:
+            ValueError: small ones are asked for and missing.
+        """
+        if not small:
+            return [self.rgb, *([self.points] if self.points else [])]
+        found = [decoder for decoder in (self.small_rgb, self.small_points) if decoder]
+        if len(found) < (2 if self.points else 1):
+            raise ValueError(
+                "the weights hold no small decoders: distil them with `robo4d train --preset svd --part rgb_decoder` "
+                "and `--part points_decoder`, or leave small_decoders off"
+            )
+        return [*found]
 
     def _context(self, embedding: Float[Tensor, "b v d"]) -> Float[Tensor, "b v s d"]:
         """The embedding that each stream of each view sees."""
@@ -177,14 +210,12 @@ class SvdModel(nn.Module):
         """Write the weights of all parts."""
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.save_weights(folder / "network.safetensors", self.network.state_dict(), self.config.to_json())
-        self.save_frozen(folder)
-
-    def save_frozen(self, folder: Path) -> None:
-        """Write the weights of all parts but the network."""
         for name, coder in (("rgb_vae", self.rgb), ("points_vae", self.points)):
             if coder:
-                sizes = {"widths": coder.widths, "layers": coder.layers}
-                checkpoints.save_weights(folder / f"{name}.safetensors", coder.state_dict(), sizes)
+                checkpoints.save_weights(folder / f"{name}.safetensors", coder.state_dict(), coder.sizes)
+        for name, decoder in (("rgb_decoder", self.small_rgb), ("points_decoder", self.small_points)):
+            if decoder:
+                checkpoints.save_weights(folder / f"{name}.safetensors", decoder.state_dict(), decoder.sizes)
         sizes = {name: getattr(self.clip.config, name) for name in CLIP_VIT_H}
         checkpoints.save_weights(folder / "clip.safetensors", self.clip.state_dict(), sizes)
 
@@ -198,7 +229,8 @@ class SvdModel(nn.Module):
         parts = {"network": _load_part(folder, "network")}
         config = SvdConfig.from_json(parts["network"][1])
         names = ("rgb_vae", "clip") if config.network.layout == "rgb" else ("rgb_vae", "points_vae", "clip")
-        parts |= {name: _load_part(folder, name) for name in names}
+        small = [name for name in ("rgb_decoder", "points_decoder") if (folder / f"{name}.safetensors").is_file()]
+        parts |= {name: _load_part(folder, name) for name in (*names, *small)}
         with torch.device("meta"):
             network = TwoViewUNet(config.network)
             coders = {
@@ -206,7 +238,8 @@ class SvdModel(nn.Module):
                 for name, (_, sizes) in parts.items()
                 if name.endswith("_vae")
             }
-        for name, module in {"network": network, **coders}.items():
+            decoders = {name: SmallDecoder(**parts[name][1]) for name in small}
+        for name, module in {"network": network, **coders, **decoders}.items():
             module.load_state_dict(parts[name][0], assign=True)
         weights, sizes = parts["clip"]
         return cls(
@@ -215,6 +248,8 @@ class SvdModel(nn.Module):
             rgb=coders["rgb_vae"],
             points=coders.get("points_vae"),
             clip=clip_with(weights, CLIPVisionConfig(**sizes)),
+            small_rgb=decoders.get("rgb_decoder"),
+            small_points=decoders.get("points_decoder"),
         ).eval()
 
 

@@ -126,6 +126,26 @@ class TwoViewUNet(nn.Module):
             condition: Latents of the observation, repeated for all frames.
             context: Image embedding that each view sees, for each of its streams.
         """
+        return self.with_deep(noisy, noise_level, condition, context)[0]
+
+    def with_deep(
+        self,
+        noisy: Float[Tensor, "b v t c h w"],
+        noise_level: Float[Tensor, " b"],
+        condition: Float[Tensor, "b v c h w"],
+        context: Float[Tensor, "b v s d"],
+        deep: Float[Tensor, "n f hh ww"] | None = None,
+    ) -> tuple[Float[Tensor, "b v t c h w"], Float[Tensor, "n f hh ww"]]:
+        """The prediction, and the deep features that it was made from: what enters the decoders' last blocks.
+
+        Args:
+            noisy: This and the next three as for `forward`.
+            noise_level: As there.
+            condition: As there.
+            context: As there.
+            deep: Those of an earlier call with similar inputs. Only the first block of the encoder and the last ones
+                of the decoders are computed then (DeepCache, arXiv:2312.00858).
+        """
         b, v, t, _, height, width = noisy.shape
         side = self.config.smallest_side
         if height % side or width % side:
@@ -140,22 +160,27 @@ class TwoViewUNet(nn.Module):
         embedding = repeat(embedding, "b d -> (k b t) d", k=s * v, t=t)
         video = torch.zeros(s * v * b, t, dtype=x.dtype, device=x.device)  # diffusers' mark of "not a still image"
 
-        x, skips = self._encode(torch.cat([x, c], dim=1), embedding, context, video)
+        x, skips = self._encode(torch.cat([x, c], dim=1), embedding, context, video, deep)
         second = (v - 1) * b * (self.config.decoders - 1)  # rows (s v b) of the second decoder, the last ones
         first = s * v * b - second
+        entry = -1 if deep is not None else 0
+        last = self.config.layers + 1  # stages of the last block
         reference, output = self.decoders[0](
+            entry,
             x[: first * t],
             [skip[: first * t] for skip in skips],
             embedding[: first * t],
             context[: first * t],
             video[:first],
         )
+        entered = [] if deep is not None else [reference[-last - 1]]
         if second:
             attention = [
                 (layer, repeat(features[-b * t :], "n c h w -> (v n) c h w", v=v - 1))
-                for layer, features in zip(self.cross_view, reference, strict=bool(len(self.cross_view)))
+                for layer, features in zip(self.cross_view[-len(reference) :], reference, strict=self.config.multi_view)
             ]
-            _, other = self.decoders[1](
+            features, other = self.decoders[1](
+                entry,
                 x[first * t :],
                 [skip[first * t :] for skip in skips],
                 embedding[first * t :],
@@ -164,7 +189,10 @@ class TwoViewUNet(nn.Module):
                 attention,
             )
             output = torch.cat([output, other])
-        return rearrange(output, "(s v b t) c h w -> b v t (s c) h w", s=s, v=v, b=b)
+            if deep is None:
+                entered.append(features[-last - 1])
+        output = rearrange(output, "(s v b t) c h w -> b v t (s c) h w", s=s, v=v, b=b)
+        return output, torch.cat(entered) if deep is None else deep
 
     def _encode(
         self,
@@ -172,14 +200,17 @@ class TwoViewUNet(nn.Module):
         embedding: Float[Tensor, "n d"],
         context: Float[Tensor, "n 1 e"],
         video: Float[Tensor, "k t"],
+        deep: Float[Tensor, "n f hh ww"] | None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Features of the lowest level, and those that the decoder gets beside them, first to last."""
+        """Features that the decoders begin with, and those that they get beside them, first to last."""
         x = self.conv_in(x)
         skips = [x]
-        for block in self.down_blocks:
+        for block in self.down_blocks if deep is None else self.down_blocks[:1]:
             attention = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}
             x, features = block(hidden_states=x, temb=embedding, image_only_indicator=video, **attention)
             skips.extend(features)
+        if deep is not None:
+            return deep, skips[:-1]  # the last one enters the next level only
         x = self.mid_block(hidden_states=x, temb=embedding, encoder_hidden_states=context, image_only_indicator=video)
         return x, skips
 
@@ -203,6 +234,7 @@ class Decoder(nn.Module):
 
     def forward(
         self,
+        entry: int,
         x: Float[Tensor, "n c h w"],
         skips: list[Tensor],
         embedding: Float[Tensor, "n d"],
@@ -213,16 +245,18 @@ class Decoder(nn.Module):
         """Features after every stage, and the output.
 
         Args:
-            x: Features of the lowest level.
+            entry: The first block that is run.
+            x: Features that enter it.
             skips: Those of the encoder, first to last.
             embedding: Of the noise level.
             context: Image embedding.
             video: Zeros.
-            attention: For each stage, a layer that lets this decoder look at another one's features, and these.
+            attention: For each stage that is run, a layer that lets this decoder look at another one's features, and
+                these.
         """
         features: list[Tensor] = []
         skips = list(skips)
-        for block in self.up_blocks:
+        for block in self.up_blocks[entry:]:
             for i in range(len(block.resnets)):  # pyright: ignore[reportArgumentType]  a ModuleList
                 arguments = (block, i, x, skips.pop(), embedding, context, video)
                 if self._checkpoint_gradients and torch.is_grad_enabled():

@@ -8,7 +8,6 @@ the reference camera (paper, section 3.2).
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +16,12 @@ from einops import rearrange
 from torch import nn
 
 from robo4d import PointmapVideo, RgbdFrame, RgbdPair
-from robo4d_models.video4d.svd.acceleration import AccelerationConfig, accelerated
+from robo4d_models.video4d.svd.acceleration import accelerated, dtype_of
 from robo4d_models.video4d.svd.conditioning import encode_frame
-from robo4d_models.video4d.svd.edm import Condition, Network, SamplerConfig, sample
+from robo4d_models.video4d.svd.edm import Condition, sample
 from robo4d_models.video4d.svd.model import SvdModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class SvdOptions:
-    """How a video is made."""
-
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    acceleration: AccelerationConfig = field(default_factory=AccelerationConfig)
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1` ...; `auto` is the first GPU, or else the CPU."""
-    offload: bool = False
-    """Keep on the device only the part at work, the others in the computer's memory: slower, for small GPUs."""
-
-    def __post_init__(self) -> None:
-        """Refuse what excludes each other."""
-        if self.offload and self.acceleration.mode != "eager":
-            raise ValueError("a recorded or compiled network cannot move; offload needs acceleration mode `eager`")
-
-    def torch_device(self) -> torch.device:
-        """The device to compute on."""
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        return torch.device(name)
+from robo4d_models.video4d.svd.options import SvdOptions
+from robo4d_models.video4d.svd.reuse import FeatureReuse
 
 
 class SvdGenerator:
@@ -56,15 +35,20 @@ class SvdGenerator:
     def __init__(self, model: SvdModel, options: SvdOptions | None = None) -> None:
         self.options = options or SvdOptions()
         self.model = model.eval().requires_grad_(False)
-        self._device = self.options.torch_device()
-        home = torch.device("cpu") if self.options.offload else self._device
-        dtype = self.options.acceleration.torch_dtype(self._device)
-        for part in (model.network, model.rgb, model.clip):
+        name = self.options.device
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        home = torch.device("cpu") if self.options.offload else self.device
+        dtype = dtype_of(self.options.acceleration, self.device)
+        self._decoders = model.decoders(small=self.options.small_decoders)
+        for part in (model.network, model.rgb, model.clip, self._decoders[0]):
             part.to(home, dtype)  # pyright: ignore[reportArgumentType]  transformers annotates it with self
         if model.points:
             # bfloat16 has steps of 6 mm at 1.5 m, which the robot would feel.
-            model.points.to(home, torch.float32)
-        self._network: Network = accelerated(model.network, self.options.acceleration, home)
+            for part in (model.points, self._decoders[1]):
+                part.to(home, torch.float32)
+        self._network = accelerated(
+            model.network, self.options.acceleration, home, with_deep=self.options.feature_reuse > 1
+        )
         self._told: tuple[tuple[RgbdFrame, ...], Condition] | None = None
 
     @classmethod
@@ -106,11 +90,12 @@ class SvdGenerator:
         model, config = self.model, self.model.config
         condition = self._condition(frames)
         with self._at_work(model.network):
-            latents = sample(
-                self._network, condition, config.frames, self.options.sampler, seed=seed, progress=progress
-            )
-        with self._at_work(model.rgb, model.points):
-            rgb, code = model.decode(latents)
+            network = self._network
+            if self.options.feature_reuse > 1:
+                network = FeatureReuse(network, self.options.feature_reuse)
+            latents = sample(network, condition, config.frames, self.options.sampler, seed=seed, progress=progress)
+        with self._at_work(*self._decoders):
+            rgb, code = model.decode(latents, small=self.options.small_decoders)
         shape = (len(frames), config.frames, config.height, config.width)
         points, valid = np.zeros((*shape, 3), np.float32), np.zeros(shape, bool)
         if code is not None:
@@ -133,7 +118,7 @@ class SvdGenerator:
             return self._told[1]
         model, config = self.model, self.model.config
         coded = [encode_frame(frame, config.height, config.width, config.points) for frame in frames]
-        rgb, points = (torch.stack([frame[i] for frame in coded])[None].to(self._device) for i in range(2))
+        rgb, points = (torch.stack([frame[i] for frame in coded])[None].to(self.device) for i in range(2))
         with self._at_work(model.rgb, model.points, model.clip):
             condition = model.condition(rgb, points)
         self._told = frames, condition
@@ -147,7 +132,7 @@ class SvdGenerator:
             return
         present = [part for part in parts if part is not None]
         for part in present:
-            part.to(self._device)
+            part.to(self.device)
         try:
             yield
         finally:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+SvdPart = Literal["network", "points_vae", "rgb_decoder", "points_decoder"]
+"""What can be trained, under the names of the files of weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,13 +13,14 @@ class SvdTraining:
     """How to fine-tune the svd preset."""
 
     base: Path | None = None
-    """Folder of weights to begin from, of `robo4d convert-checkpoint` or of a run before. Needed."""
+    """Folder of weights to begin from, of `robo4d convert-checkpoint` or of another run; needed unless `out` is one."""
     lora_rank: int = 0
-    """Train matrices of this rank beside the attention projections instead of all weights; 0 trains all."""
+    """Train matrices of this rank beside the network's attention projections instead of all weights; 0 trains all."""
     learning_rate: float = 1e-5
-    """Takes the place of `TrainConfig.learning_rate`. The paper's value is lost; the released code has 1e-6 (Adam)."""
+    """Takes the place of `TrainConfig.learning_rate` but for small decoders, which begin from nothing. The paper's
+    values are lost; the released code has 1e-6 (Adam) for the network and 1e-5 for the VAE."""
     weight_decay: float = 1e-6
-    """Takes the place of `TrainConfig.weight_decay` (released configuration)."""
+    """Takes the place of `TrainConfig.weight_decay` (released configuration), but for small decoders."""
     points_weight: float = 1.0
     """lambda of the paper's eq. 3."""
     condition_dropout: float = 0.1

@@ -3,6 +3,8 @@
 It makes an image eight times smaller and 4 channels deep; its decoder also looks along time.
 """
 
+from typing import Any
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import AutoencoderKLTemporalDecoder
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -39,6 +41,11 @@ class LatentCoder(nn.Module):
             scaling_factor=TARGET_SCALE,
         )
         self.condition_quant = nn.Conv2d(2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, 1)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What its weights do not tell of its architecture, stored with them."""
+        return {"widths": self.widths, "layers": self.layers}
 
     @property
     def factor(self) -> int:

@@ -10,6 +10,7 @@ from rclpy.node import Node
 
 from robo4d.interfaces import Cancelled, VideoGenerator
 from robo4d.rgbd import RgbdPair
+from robo4d_models.video4d.svd.options import SvdOptions
 from robo4d_ros import frames, parameters
 from robo4d_ros.generator import models
 from robo4d_ros.generator.action import GenerateAction, Goal, WhenBusy
@@ -29,9 +30,9 @@ class GeneratorConfig:
     """The generator."""
 
     generator: str = "oracle"
-    """oracle (of the simulated cell), tiny (the model that ships), or a folder of weights."""
+    """oracle (of the simulated cell), tiny (the model that ships), or a folder of weights of the preset tiny or svd."""
     task: str = "store_cereal_box_under_shelf"
-    """What the robot shall do."""
+    """What the robot shall do. Weights of svd are of one task and are not told."""
     when_busy: WhenBusy = "refuse"
     """What happens to a goal while a video is made: it waits, replaces the other one, or is refused."""
     max_age_s: float = field(default=1.0, metadata={"range": (0.05, 60.0)})
@@ -47,6 +48,8 @@ class GeneratorConfig:
     robot: str = "fer"
     """Model by which the joint states give the grippers' poses: fer (Panda) or fr3."""
     cameras: RgbdPairSourceConfig = field(default_factory=RgbdPairSourceConfig)
+    svd: SvdOptions = field(default_factory=SvdOptions)
+    """How the svd preset makes a video."""
 
     def __post_init__(self) -> None:
         """Refuse what is no generator."""
@@ -79,9 +82,12 @@ class GeneratorNode(Node):
         config = self._config
         if config.generator == "oracle":
             return models.oracle(self, config.task, noise_m=config.oracle_noise_m)
+        folder = WEIGHTS if config.generator == "tiny" else Path(config.generator)
+        if models.is_svd(folder):
+            return models.svd(self, folder, config.svd)
         return models.tiny(
             self,
-            WEIGHTS if config.generator == "tiny" else Path(config.generator),
+            folder,
             config.task,
             arms=config.arms,
             robot=config.robot,
@@ -98,7 +104,7 @@ class GeneratorNode(Node):
         assert self._generator is not None  # `_load` came before
         pair = self._fresh_pair(goal)
         video = self._generator.generate(pair, seed=goal.seed, progress=goal.progress)
-        goal.progress(len(video.times_s), len(video.times_s))
+        goal.progress(goal.steps, goal.steps)
         self._views.publish(video, pair)
         return pair.stamp_ns
 

@@ -10,7 +10,7 @@ from small_svd import small_config
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "figures.json"
-    bench_model(repetitions=1, steps=1, compile_rows=False, json_file=path)
+    bench_model(repetitions=1, steps=2, compile_rows=False, json_file=path)
     return json.loads(path.read_text())
 
 
@@ -18,8 +18,11 @@ def test_all_ways_are_measured_in_one_run(figures):
     assert [row["name"].split(":")[0] for row in figures["rows"]] == [
         "released",
         "ours",
+        "+ features reused at every other step",
+        "+ small decoders",
         "+ DPM-Solver++, 8 steps",
         "+ 4 steps",
+        "+ 4 steps, small decoders",
         "StableVideoDiffusionPipeline of diffusers",
     ]
     assert all(row["seconds"] > 0 and row["utilisation"] > 0 for row in figures["rows"])
@@ -28,8 +31,22 @@ def test_all_ways_are_measured_in_one_run(figures):
 
 def test_the_released_way_computes_about_four_times_as_much(figures):
     released, ours = (figures["rows"][i] for i in (0, 1))
-    assert (released["passes"], ours["passes"]) == (8, 2)
+    assert (released["passes"], ours["passes"]) == (16, 4)
     assert 1.2 < released["tflop"] / ours["tflop"] < 4.1  # the VAE's share is the same in both
+
+
+def test_what_changes_the_numbers_says_how_much(figures):
+    rows = {row["name"]: row for row in figures["rows"]}
+    assert rows["ours: 2 steps, fp32"]["difference"] == 0
+    assert rows["+ small decoders"]["difference"] == 0  # of the latents
+    assert 0 < rows["+ features reused at every other step"]["difference"] < 0.5
+    assert rows["released: 2 steps, fp32, one by one, guidance without effect"]["difference"] is None
+
+
+def test_reused_features_and_small_decoders_save_work(figures):
+    tflop = {row["name"]: row["tflop"] for row in figures["rows"]}
+    assert tflop["+ features reused at every other step"] < tflop["ours: 2 steps, fp32"]
+    assert tflop["+ 4 steps, small decoders"] < tflop["+ 4 steps"]
 
 
 def test_memory_is_saved_by_computing_activations_twice_and_by_adapters():

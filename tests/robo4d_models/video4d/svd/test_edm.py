@@ -3,7 +3,8 @@ import math
 
 import pytest
 import torch
-from robo4d_models.video4d.svd.edm import Condition, SamplerConfig, denoised, diffusion_losses, sample
+from robo4d_models.video4d.svd.edm import Condition, denoised, diffusion_losses, sample
+from robo4d_models.video4d.svd.options import SamplerConfig
 from small_svd import inputs, small_network
 
 from robo4d.interfaces import Cancelled

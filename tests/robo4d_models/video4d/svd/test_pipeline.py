@@ -3,14 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from robo4d_models.video4d.svd.acceleration import AccelerationConfig, CudaGraph
-from robo4d_models.video4d.svd.edm import SamplerConfig
+from robo4d_models.video4d.svd.acceleration import CudaGraph
 from robo4d_models.video4d.svd.model import SvdModel
-from robo4d_models.video4d.svd.pipeline import SvdGenerator, SvdOptions
-from small_svd import inputs, small_model, small_network, wall
+from robo4d_models.video4d.svd.options import AccelerationConfig, SamplerConfig, SvdOptions
+from robo4d_models.video4d.svd.pipeline import SvdGenerator
+from small_svd import inputs, showing_everywhere, small_model, small_network, wall
 
 from robo4d import RgbdPair
-from robo4d.interfaces import Cancelled
+from robo4d.interfaces import Cancelled, VideoGenerator
 
 QUICK = SvdOptions(sampler=SamplerConfig(steps=2), device="cpu")
 PAIR = RgbdPair(n=wall("camera_n", 0, stamp_ns=7), m=wall("camera_m", 1, 1.2, stamp_ns=5))
@@ -35,6 +35,15 @@ def test_a_pair_becomes_a_video_of_both_views_in_the_reference_cameras_frame(vid
     assert np.isfinite(video.points).all()
     assert (np.abs(video.points) <= 2).all()
     assert (video.points[~video.valid] == 0).all()
+
+
+def test_points_are_decoded_to_metres():
+    point = [0.25, -0.5, 1.25]
+    generator = SvdGenerator(showing_everywhere(small_model(), point), QUICK)
+    assert isinstance(generator, VideoGenerator)
+    video = generator.generate(PAIR, seed=0)
+    assert video.valid.all()
+    np.testing.assert_allclose(video.points, np.broadcast_to(point, video.points.shape), atol=1e-5)
 
 
 def test_the_same_seed_repeats_a_video_and_another_one_does_not(generator, video):

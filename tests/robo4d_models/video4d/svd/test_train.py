@@ -1,21 +1,22 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.svd.conditioning import PointCoding
 from robo4d_models.video4d.svd.data import EpisodeClips, clip_times
-from robo4d_models.video4d.svd.edm import SamplerConfig
 from robo4d_models.video4d.svd.lora import add_adapters, merge_adapters
 from robo4d_models.video4d.svd.model import SvdConfig, SvdModel
-from robo4d_models.video4d.svd.pipeline import SvdGenerator, SvdOptions
+from robo4d_models.video4d.svd.options import SamplerConfig, SvdOptions
+from robo4d_models.video4d.svd.parts import point_losses, reconstruction
+from robo4d_models.video4d.svd.pipeline import SvdGenerator
 from robo4d_models.video4d.svd.train_config import SvdTraining
 from robo4d_models.video4d.train import train
 from robo4d_models.video4d.trainer import TrainConfig
-from small_svd import inputs, small_config, small_model, small_network, wall, wall_episode
+from small_svd import inputs, small_config, small_network, wall, wall_episode
 
 from robo4d import RgbdPair
-from robo4d.episodes import EpisodeWriter
-from robo4d.episodes.dataset import common_settings
 from robo4d.episodes.storage import write_group
 from robo4d.geometry import se3
 from robo4d.sim.labels import Label
@@ -24,26 +25,6 @@ CONFIG = TrainConfig(
     steps=3, batch=1, warm_up=1, log_every=1, validate_every=3, validation_batches=1, checkpoint_every_s=0.0
 )
 SMALL = SvdConfig(network=small_config(), height=16, width=32, frames=2)
-
-
-@pytest.fixture(scope="module")
-def episodes(tmp_path_factory):
-    """Two episodes of three views, one of them for validation."""
-    folder = tmp_path_factory.mktemp("episodes")
-    write_group(folder, {"robo4d_dataset": common_settings(views=3, size=(32, 48), rate_hz=10.0)})
-    for seed in (0, 1):
-        episode, images = wall_episode(seed)
-        with EpisodeWriter(folder / f"wall-standard-{seed:06d}", episode) as writer:
-            for view, (rgb, depth, labels) in enumerate(images):
-                writer.write_view(view, rgb, depth, labels)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    small_model().save(folder)
-    return folder
 
 
 def clips(folder, **changes):
@@ -131,9 +112,72 @@ def test_merged_adapters_compute_what_they_did_beside_the_weights():
     assert network.state_dict().keys() == small_network().state_dict().keys()
 
 
+def falling(out, part, name):
+    """Whether a loss is lower at the end of a run than at its beginning."""
+    rows = [row[name] for row in checkpoints.read_curve(out / part / "curve.jsonl") if name in row]
+    return np.mean(rows[-4:]) < 0.8 * np.mean(rows[:4])
+
+
+def test_the_vae_of_points_learns_from_points_alone_and_goes_on_where_it_stopped(episodes, base, tmp_path):
+    svd = SvdTraining(base=base, learning_rate=5e-3)
+    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24)
+    train(data=episodes, out=tmp_path, preset="svd", part="points_vae", svd=svd, config=steps, slice_minutes=0)
+    assert checkpoints.newest(tmp_path / "points_vae").name == "checkpoint-000000001.pt"
+    train(data=episodes, out=tmp_path, preset="svd", part="points_vae", svd=svd, config=steps)
+    before, after = SvdModel.load(base), SvdModel.load(tmp_path)
+    losses = [
+        reconstruction(model.points.requires_grad_(False), clips(episodes)[0], torch.Generator().manual_seed(0))
+        for model in (before, after)
+    ]
+    for name in ("points", "condition"):
+        assert losses[1][name] < 0.9 * losses[0][name]
+    rows = checkpoints.read_curve(tmp_path / "points_vae/curve.jsonl")
+    assert [row["step"] for row in rows if "points" in row] == list(range(1, 25))
+    assert rows[-1]["validation"].keys() == {"points", "missing", "condition"}
+    before, after = before.state_dict(), after.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    parts = {".".join(name.split(".")[:3]).removeprefix("points.") for name in changed}
+    assert parts >= {"vae.encoder", "vae.decoder", "vae.quant_conv", "condition_quant.weight"}
+    assert all(name.startswith("points.") for name in changed)
+
+
+def test_pixels_without_a_point_count_a_tenth_and_not_among_those_with_one():
+    code, valid = torch.zeros(1, 1, 3, 2, 2), torch.tensor([[[[True, True], [True, False]]]])
+    decoded = torch.where(valid[:, :, None], 0.25, 1.0).expand_as(code)
+    losses = point_losses(decoded, code, valid)
+    assert (losses["points"], losses["missing"]) == (pytest.approx(0.25), pytest.approx(0.1))
+    assert point_losses(decoded, code, torch.ones_like(valid))["missing"] == 0
+
+
+def test_what_has_a_point_is_told_of_every_batch(episodes):
+    sample = clips(episodes)[0]
+    assert sample.valid.shape == (2, 2, 2, 16, 32)
+    assert torch.equal(sample.valid, PointCoding().decode(sample.points)[1])
+
+
+def test_small_decoders_are_distilled_and_make_videos_in_place_of_the_vaes(episodes, base, tmp_path):
+    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24)
+    options = SvdOptions(sampler=SamplerConfig(steps=1), device="cpu", small_decoders=True)
+    pair = RgbdPair(n=wall(), m=wall(seed=1))
+    with pytest.raises(ValueError, match="--part rgb_decoder"):
+        SvdGenerator.load(base, options)
+    for part, loss in (("rgb_decoder", "rgb"), ("points_decoder", "points")):
+        train(data=episodes, out=tmp_path, preset="svd", part=part, svd=SvdTraining(base=base), config=steps)
+        assert falling(tmp_path, part, loss)
+    before, after = SvdModel.load(base).state_dict(), SvdModel.load(tmp_path).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    video = SvdGenerator.load(tmp_path, options).generate(pair, seed=0)
+    by_vae = SvdGenerator.load(tmp_path, dataclasses.replace(options, small_decoders=False)).generate(pair, seed=0)
+    assert video.points.shape == by_vae.points.shape == (2, 2, 16, 32, 3)
+    assert np.isfinite(video.points).all()
+    assert (video.rgb != by_vae.rgb).any()
+
+
 def test_nothing_to_begin_from_and_nothing_to_learn_from_are_refused(episodes, base, tmp_path):
     with pytest.raises(ValueError, match="robo4d convert-checkpoint"):
         train(data=episodes, out=tmp_path, preset="svd", config=CONFIG)
+    with pytest.raises(ValueError, match="its parts are network, points_vae"):
+        train(data=episodes, out=tmp_path, preset="svd", part="refiner", config=CONFIG)
     write_group(tmp_path / "empty", {"robo4d_dataset": {}})
     with pytest.raises(ValueError, match="robo4d collect"):
         train(data=tmp_path / "empty", out=tmp_path, preset="svd", svd=SvdTraining(base=base), config=CONFIG)

@@ -26,6 +26,8 @@ class Goal:
         self.handle = handle
         self.given_up = ""
         """Why nobody waits for it any more; empty otherwise."""
+        self.steps = 0
+        """Of the video in the making, as the generator told last."""
         self._ended = threading.Event()
 
     @property
@@ -47,6 +49,7 @@ class Goal:
         """Tell how far it is; as in `VideoGenerator.generate`."""
         if self.is_over:
             return False
+        self.steps = steps
         self.handle.publish_feedback(Generate.Feedback(step=step, steps=steps))
         return True
 

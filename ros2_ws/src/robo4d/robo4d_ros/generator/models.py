@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.node import Node
+from robo4d_models.video4d.svd.options import SvdOptions
 from robo4d_msgs.srv import SnapshotSim
 
 from robo4d.interfaces import VideoGenerator
@@ -72,4 +73,18 @@ def tiny(
 
     generator = TinyGenerator.load(folder, task, state=state)
     node.get_logger().info(f"weights of {folder}")
+    return lambda: generator
+
+
+def is_svd(folder: Path) -> bool:
+    """Whether a folder holds weights of the svd preset."""
+    return (folder / "network.safetensors").is_file()
+
+
+def svd(node: Node, folder: Path, options: SvdOptions) -> MakeGenerator:
+    """The svd preset with the weights of a folder. It is told nothing but the images: no poses, no state."""
+    from robo4d_models.video4d.svd.pipeline import SvdGenerator  # torch and diffusers take seconds
+
+    generator = SvdGenerator.load(folder, options)
+    node.get_logger().info(f"weights of {folder}, on {generator.device}")
     return lambda: generator
