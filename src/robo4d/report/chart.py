@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from robo4d.plan import Keyframes, Plan
+from robo4d.plan import Plan
 from robo4d.track import GripperTrack
 
 _LEFT, _RIGHT, _TOP = 46, 10, 8
@@ -29,10 +29,9 @@ def chart(track: GripperTrack, plan: Plan | None) -> str:
 
     Dots are poses as tracked, crosses those that were not followed, lines the smoothed way that the plan takes.
     """
-    keyframes = plan.keyframes.get(track.arm) if plan else None
     times_s, duration_s = track.times_s, float(track.times_s[-1])
-    raw_cm, smooth_cm, followed = _ways(track, keyframes)
-    known = np.concatenate([np.zeros((1, 3)), raw_cm[followed], *([] if smooth_cm is None else [smooth_cm])])
+    raw_cm, planned, followed = _ways(track, plan)
+    known = np.concatenate([np.zeros((1, 3)), raw_cm[followed], *([] if planned is None else [planned[1]])])
     low, high = float(np.nanmin(known)) - 1, float(np.nanmax(known)) + 1
 
     def x(time_s: float) -> float:
@@ -43,8 +42,8 @@ def chart(track: GripperTrack, plan: Plan | None) -> str:
 
     parts = [*_grid(low, high, duration_s, x, y)]
     for axis, name in enumerate(_AXES):
-        if smooth_cm is not None:
-            points = " ".join(f"{x(t):.1f},{y(w):.1f}" for t, w in zip(times_s, smooth_cm[:, axis], strict=True))
+        if planned is not None:
+            points = " ".join(f"{x(t):.1f},{y(w):.1f}" for t, w in zip(planned[0], planned[1][:, axis], strict=True))
             parts.append(f'<polyline class="line {name}" points="{points}"/>')
         for t, way, confidence, is_followed in zip(times_s, raw_cm[:, axis], track.confidence, followed, strict=True):
             if np.isfinite(way):
@@ -59,17 +58,28 @@ def chart(track: GripperTrack, plan: Plan | None) -> str:
 
 
 def _ways(
-    track: GripperTrack, keyframes: Keyframes | None
-) -> tuple[Float[Array, "t 3"], Float[Array, "t 3"] | None, Bool[Array, " t"]]:
-    """From the start, in cm: as tracked, as smoothed if it was; and which tracked poses count."""
-    if keyframes is None:
-        p = track.Ts_world_tcp[:, :3, 3]
-        return 100 * (p - p[0]), None, track.usable
-    start, tracked = keyframes.Ts_world_tcp[0, :3, 3], track.Ts_world_tcp
-    smooth_cm = 100 * (keyframes.Ts_world_tcp[:, :3, 3] - start)
-    anchored = keyframes.Ts_world_raw[:, :3, 3]  # NaN where lost; the unanchored pose shows what was refused
-    raw = np.where(np.isfinite(anchored), anchored, tracked[:, :3, 3])
-    return 100 * (raw - start), smooth_cm, track.usable & ~keyframes.outlier
+    track: GripperTrack, plan: Plan | None
+) -> tuple[Float[Array, "t 3"], tuple[Float[Array, " k"], Float[Array, "k 3"]] | None, Bool[Array, " t"]]:
+    """From the start, in cm: as tracked, as planned if it was, with its times [s]; and which tracked poses count.
+
+    A plan may end before the track does. One that came over ROS has no keyframes, but passes them.
+    """
+    tracked, followed = track.Ts_world_tcp[:, :3, 3].copy(), track.usable
+    keyframes, motion = (plan.keyframes.get(track.arm), plan.arms.get(track.arm)) if plan else (None, None)
+    if keyframes is not None:
+        times_s, planned = keyframes.times_s, keyframes.Ts_world_tcp[:, :3, 3]
+        end = len(times_s)
+        anchored = keyframes.Ts_world_raw[:, :3, 3]  # NaN where lost; the unanchored pose shows what was refused
+        tracked[:end] = np.where(np.isfinite(anchored), anchored, tracked[:end])
+        followed[:end] &= ~keyframes.outlier
+    elif plan and motion:
+        times_s = track.times_s[track.times_s <= plan.video_times_s[-1] + 1e-6]
+        passed = np.searchsorted(plan.video_times_s[:-1], times_s)
+        end, planned = len(times_s), motion.Ts_world_tcp[passed, :3, 3]
+    else:
+        return 100 * (tracked - tracked[0]), None, followed
+    followed[end:] = False
+    return 100 * (tracked - planned[0]), (times_s, 100 * (planned - planned[0])), followed
 
 
 def _grid(low: float, high: float, duration_s: float, x: Scale, y: Scale) -> Iterable[str]:

@@ -95,3 +95,21 @@ def test_more_pictures_than_moments_are_refused():
     look = LookRecord.example()
     with pytest.raises(ValueError, match="a video of 4 frames"):
         dataclasses.replace(look, executed=np.repeat(look.executed, 5, axis=1))
+
+
+def test_a_plan_that_ends_where_the_arm_was_lost_is_drawn_as_far_as_it_goes(tmp_path):
+    look = LookRecord.example()
+    (arm, frames), end = next(iter(look.plan.keyframes.items())), 3
+    short = dataclasses.replace(frames, **{f.name: getattr(frames, f.name)[:end] for f in dataclasses.fields(frames)})
+    plan = dataclasses.replace(look.plan, keyframes={arm: short})
+    text = page(SessionRecord(title="x", facts={}, looks=(dataclasses.replace(look, plan=plan),)), tmp_path)
+    assert len(re.search(r'class="line x" points="([^"]+)"', text)[1].split()) == end
+    assert text.count('class="refused"') == 3 * (len(look.times_s) + 1 - end)
+
+
+def test_a_plan_without_keyframes_as_it_comes_over_ros_is_drawn_where_it_passes_them(tmp_path):
+    look = LookRecord.example()
+    plan = dataclasses.replace(look.plan, keyframes={})
+    text = page(SessionRecord(title="x", facts={}, looks=(dataclasses.replace(look, plan=plan),)), tmp_path)
+    seen = np.sum(next(iter(look.tracks.values())).times_s <= plan.video_times_s[-1])
+    assert len(re.search(r'class="line x" points="([^"]+)"', text)[1].split()) == seen
