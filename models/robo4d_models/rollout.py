@@ -19,4 +19,4 @@ def tiny(task: str, cell: Cell, config: RolloutConfig) -> Subject:
     generator = TinyGenerator.load(
         folder, task, state=lambda stamp_ns: robot_state(cell.state()), config=TinyConfig(size=config.size)
     )
-    return Subject(generator=generator, told=lambda: generator.told)
+    return Subject(generator=generator)

@@ -8,6 +8,7 @@ from numpy import ndarray as Array
 
 from robo4d.execution.targets import ArmTarget, GripperCommand, GripperOutcome, JointCourse
 from robo4d.rgbd import RgbdFrame, RgbdPair
+from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
 
 
@@ -28,6 +29,16 @@ class VideoGenerator(Protocol):
         Raises:
             Cancelled: `progress` returned False.
         """
+        ...
+
+
+@runtime_checkable
+class TellsMotion(Protocol):
+    """A generator that knows where it has drawn the grippers, for the readouts `plan_head` and `fused`."""
+
+    @property
+    def told(self) -> Mapping[str, GripperTrack]:
+        """The motion of each arm's gripper in the last video, by arm; empty before the first."""
         ...
 
 

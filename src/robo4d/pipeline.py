@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from robo4d.interfaces import VideoGenerator
+from robo4d.interfaces import TellsMotion, VideoGenerator
 from robo4d.plan import Plan
 from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Candidate, Planner
 from robo4d.planning.robot import RobotState
 from robo4d.rgbd import RgbdPair
-from robo4d.track import GripperTrack
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d.tracking.readout import Readout, ReadoutConfig, track_video
@@ -81,18 +80,18 @@ class PlanReader:
     """Reads a video by asking the generator where it has drawn the grippers.
 
     Args:
-        told: Gives the motion of each arm's gripper in the newest video, by the generator.
+        generator: The one that made the video.
         tracker: What the generator's word is held against; without one it is believed.
     """
 
-    def __init__(self, told: Callable[[], Mapping[str, GripperTrack]], tracker: Reader | None = None) -> None:
-        self._told, self._tracker = told, tracker
+    def __init__(self, generator: TellsMotion, tracker: Reader | None = None) -> None:
+        self._generator, self._tracker = generator, tracker
 
     def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
         """See `Reader`."""
         if self._tracker is None:
-            return plan_readout(self._told())
-        return fused_readout(self._tracker(video, observation), self._told())
+            return plan_readout(self._generator.told)
+        return fused_readout(self._tracker(video, observation), self._generator.told)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.executors import SingleThreadedExecutor
 from robo4d_msgs.action import Generate
+from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import PointmapVideo as VideoMessage
 from robo4d_msgs.msg import RgbdPair as PairMessage
 from robo4d_msgs.srv import InjectFault, ResetSim
@@ -78,6 +79,9 @@ def test_a_goal_becomes_a_video_of_the_newest_pair(cell):
     still = np.abs(video.points[0, 0, ..., 2] - pair.n.depth)[video.valid[0, 0] & (pair.n.depth > 0)]
     assert np.median(still) < 1e-3  # most of the scene stands still
     assert pair.m.T_world_camera is not None
+    told = cell.probe.listen(TrackMessage, "predicted/left/track", LATCHED)
+    track = conversions.track_from_message(told.wait(lambda m: m.header.stamp == answer.result.observation))
+    np.testing.assert_allclose(track.times_s[1:], video.times_s)
 
 
 def test_viewers_get_clouds_and_pictures(cell):

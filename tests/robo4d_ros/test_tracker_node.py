@@ -24,6 +24,7 @@ from visualization_msgs.msg import MarkerArray
 from robo4d.geometry import se3
 from robo4d.sim.scene import T_WORLD_BASE
 from robo4d.sim.state import ARMS
+from robo4d.track import GripperTrack
 
 NODE = [sys.executable, "-m", "robo4d_ros.tracker_node"]
 RED = (0.9, 0.1)
@@ -42,6 +43,7 @@ class Cell:
         self.joints = {arm: self.probe.publisher(JointState, f"{arm}/joint_states", 10) for arm in ARMS}
         self.observations = self.probe.publisher(PairMessage, "predicted/observation", LATCHED)
         self.videos = self.probe.publisher(VideoMessage, "predicted/video", LATCHED)
+        self.told = {}
         self.tracks = {arm: self.probe.listen(TrackMessage, f"{arm}/track", LATCHED) for arm in ARMS}
 
     def close(self):
@@ -65,6 +67,9 @@ class Cell:
             n=dataclasses.replace(pair.n, stamp_ns=stamp_ns, **changes),
             m=dataclasses.replace(pair.m, stamp_ns=stamp_ns),
         )
+        for arm, publisher in self.told.items():
+            track = dataclasses.replace(GripperTrack.example(), arm=arm, stamp_ns=stamp_ns)
+            publisher.publish(conversions.message_from_track(track))
         self.observations.publish(conversions.message_from_pair(pair))
         self.videos.publish(conversions.message_from_video(video))
 
@@ -136,6 +141,17 @@ def test_a_video_waits_for_its_own_observation(cell):
     tracks = cell.track(61 * 10**9)
     assert {conversions.ns_from_time(m.header.stamp) for m in cell.tracks["left"].messages} == {61 * 10**9}
     assert tracks["left"].stamp_ns == 61 * 10**9
+
+
+def test_what_the_generator_tells_is_the_track_if_that_is_the_readout():
+    cell = Cell("-p", "source:=plan_head")
+    try:
+        cell.told = {arm: cell.probe.publisher(TrackMessage, f"predicted/{arm}/track", LATCHED) for arm in ARMS}
+        tracks = cell.track(10 * 10**9)
+        for arm in ARMS:
+            np.testing.assert_allclose(tracks[arm].Ts_world_tcp, GripperTrack.example().Ts_world_tcp)
+    finally:
+        cell.close()
 
 
 def test_a_library_that_is_not_there_is_named_and_the_node_stays():

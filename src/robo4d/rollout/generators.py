@@ -1,7 +1,7 @@
 """The generators that can be rolled out, by name; each is made where its libraries are."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from robo4d.interfaces import VideoGenerator
@@ -9,7 +9,6 @@ from robo4d.rollout.results import RolloutConfig
 from robo4d.sim.cell import Cell
 from robo4d.sim.oracle import OracleConfig, OracleGenerator
 from robo4d.sim.state import CellState
-from robo4d.track import GripperTrack
 from robo4d.tracking.degrade import Degradation
 
 
@@ -20,8 +19,6 @@ class Subject:
     generator: VideoGenerator
     truth: Callable[[], Sequence[CellState]] | None = None
     """Tells what the last video shows, frame by frame and the observation first, where that is known."""
-    told: Callable[[], Mapping[str, GripperTrack]] | None = None
-    """Tells where the generator has drawn the grippers in the last video, by arm, if it knows."""
 
 
 MakeSubject = Callable[[str, Cell, RolloutConfig], Subject]
@@ -51,4 +48,4 @@ def make_subject(task: str, cell: Cell, config: RolloutConfig) -> Subject:
 def _oracle(task: str, cell: Cell, config: RolloutConfig) -> Subject:
     faults = Degradation.typical(config.degrade_mm / 1000) if config.degrade_mm else None
     oracle = OracleGenerator(task, lambda stamp_ns: cell.snapshot(), OracleConfig(degradation=faults))
-    return Subject(generator=oracle, truth=lambda: oracle.foreseen, told=oracle.tracks)
+    return Subject(generator=oracle, truth=lambda: oracle.foreseen)

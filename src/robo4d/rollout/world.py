@@ -7,6 +7,7 @@ import numpy as np
 
 from robo4d.episodes.simulate import Demonstration, simulate
 from robo4d.geometry import Camera
+from robo4d.interfaces import TellsMotion
 from robo4d.pipeline import Observation, PlanReader, Reader, TrackerReader
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.planning.robot import Box
@@ -38,9 +39,9 @@ class World:
         tracker = TrackerReader(_gripper())
         if self.config.readout == "tracker":
             return tracker
-        if self.subject.told is None:
+        if not isinstance(self.subject.generator, TellsMotion):
             raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
-        return PlanReader(self.subject.told, tracker if self.config.readout == "fused" else None)
+        return PlanReader(self.subject.generator, tracker if self.config.readout == "fused" else None)
 
     def begin(self, seed: int) -> tuple[CellRobot, tuple[Camera, ...], bool]:
         """Start an episode: the robot, the two cameras n and m, and whether the scripted expert solves this start."""

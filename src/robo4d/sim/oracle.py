@@ -98,11 +98,12 @@ class OracleGenerator:
         self.foreseen, self._stamp_ns = tuple(states), pair.stamp_ns
         return video
 
-    def tracks(self) -> dict[str, GripperTrack]:
-        """The true motion of each gripper in the last video."""
+    @property
+    def told(self) -> dict[str, GripperTrack]:
+        """The true motion of each gripper in the last video; see `TellsMotion`."""
         count = len(self.foreseen)
         tracks: dict[str, GripperTrack] = {}
-        for arm in ARMS:
+        for arm in ARMS if count else ():
             widths = np.array([state.arms[arm].gripper_width for state in self.foreseen])
             tracks[arm] = GripperTrack(
                 arm=arm,

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,8 +69,9 @@ def test_readings_of_different_videos_are_refused():
 
 def test_a_reader_believes_the_generator_or_says_where_the_video_contradicts_it():
     told, shown = {"left": TOLD}, (PointmapVideo.example(), Observation.example())
-    alone = PlanReader(lambda: told)(*shown)
+    generator = SimpleNamespace(told=told)
+    alone = PlanReader(generator)(*shown)
     assert alone.tracks == told
     tracked = readout(seen((0, np.nan, 0.03, 0, 0)))
-    fused = PlanReader(lambda: told, lambda video, observation: tracked)(*shown)
+    fused = PlanReader(generator, lambda video, observation: tracked)(*shown)
     assert fused.reasons["left"][1:3] == (Reason.TRUSTED, Reason.CONTRADICTED)

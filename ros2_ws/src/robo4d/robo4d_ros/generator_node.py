@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
-
-from robo4d.interfaces import Cancelled, VideoGenerator
-from robo4d.rgbd import RgbdPair
 from robo4d_models.video4d.svd.options import SvdOptions
+
+from robo4d.interfaces import Cancelled, TellsMotion, VideoGenerator
+from robo4d.rgbd import RgbdPair
 from robo4d_ros import frames, parameters
 from robo4d_ros.generator import models
 from robo4d_ros.generator.action import GenerateAction, Goal, WhenBusy
@@ -66,7 +66,7 @@ class GeneratorNode(Node):
         tf = frames.listen(self)
         self._pair_came = threading.Event()
         self._source = RgbdPairSource(self, config.cameras, on_pair=lambda _: self._pair_came.set(), frames=tf)
-        self._views = VideoViews(self, config.show_period_s)
+        self._views = VideoViews(self, config.show_period_s, config.arms)
         self._make = self._maker(tf)
         self._generator: VideoGenerator | None = None
         self._jobs = Jobs(self, "generation")
@@ -105,7 +105,7 @@ class GeneratorNode(Node):
         pair = self._fresh_pair(goal)
         video = self._generator.generate(pair, seed=goal.seed, progress=goal.progress)
         goal.progress(goal.steps, goal.steps)
-        self._views.publish(video, pair)
+        self._views.publish(video, pair, self._generator.told if isinstance(self._generator, TellsMotion) else {})
         return pair.stamp_ns
 
     def _fresh_pair(self, goal: Goal) -> RgbdPair:

@@ -13,10 +13,11 @@ from visualization_msgs.msg import MarkerArray
 
 from robo4d.rgbd import RgbdPair
 from robo4d.track import GripperTrack
-from robo4d.tracking import GripperPrior, GripperRenderer, ReadoutConfig
+from robo4d.tracking import GripperPrior, GripperRenderer, Readout, ReadoutConfig
 from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d_ros import frames, parameters
-from robo4d_ros.conversions import message_from_track, pair_from_message, video_from_message
+from robo4d_ros.conversions import message_from_track, pair_from_message, track_from_message, video_from_message
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.execution.kinematics import forward_kinematics
 from robo4d_ros.markers import track_markers
@@ -37,6 +38,9 @@ class TrackerConfig:
     max_state_age_s: float = field(default=0.5, metadata={"range": (0.01, 10.0)})
     """Between the observation and the joint states that belong to it [s]."""
     engine: EngineChoice = field(default_factory=EngineChoice)
+    source: Literal["tracker", "plan_head", "fused"] = "tracker"
+    """Who tells where the grippers go: the engine, which follows them through the video as the paper does; the
+    generator, by its `predicted/<arm>/track`; or the one held against the other."""
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
 
 
@@ -52,10 +56,13 @@ class TrackerNode(Node):
         self._forward = {arm: forward_kinematics(config.robot, arm, tf) for arm in config.arms}
         self._observation: PairMessage | None = None
         self._video: VideoMessage | None = None
+        self._told: dict[str, TrackMessage] = {}
         self._outputs = {arm: _Outputs(self, arm) for arm in config.arms}
         self._jobs = Jobs(self, "tracking")
         self.create_subscription(PairMessage, "predicted/observation", self._take_observation, 2)
         self.create_subscription(VideoMessage, "predicted/video", self._take_video, 2)
+        for arm in config.arms if config.source != "tracker" else ():
+            self.create_subscription(TrackMessage, f"predicted/{arm}/track", self._take_told, 2)
 
     def close(self) -> None:
         """End the thread."""
@@ -71,22 +78,28 @@ class TrackerNode(Node):
         self._video = message
         self._match()
 
+    def _take_told(self, message: TrackMessage) -> None:
+        self._told[message.arm] = message
+        self._match()
+
     def _match(self) -> None:
-        """Begin when the newest video and its observation are there, in whatever order they came."""
+        """Begin when the newest video and all that belongs to it are there, in whatever order they came."""
         observation, video = self._observation, self._video
         if observation is None or video is None:
             return
         stamps = [frame.color.header.stamp for frame in (observation.n, observation.m)]
-        if video.header.stamp in stamps:
-            self._jobs.submit(lambda: self._track(observation, video))
+        told = [message for message in self._told.values() if message.header.stamp == video.header.stamp]
+        waits = self._config.source != "tracker" and len(told) < len(self._config.arms)
+        if video.header.stamp in stamps and not waits:
+            self._jobs.submit(lambda: self._track(observation, video, told))
 
-    def _track(self, observation: PairMessage, video: VideoMessage) -> None:
+    def _track(self, observation: PairMessage, video: VideoMessage, told: list[TrackMessage]) -> None:
         if video is not self._video:  # a newer one waits
             return
         started = self.get_clock().now()
         try:
             pair = pair_from_message(observation)
-            readout = self._engine.read(video_from_message(video), pair, self._priors(pair))
+            readout = self._read(video, pair, {message.arm: track_from_message(message) for message in told})
         except ValueError as error:
             self.get_logger().error(f"cannot track: {error}")
             return
@@ -95,6 +108,12 @@ class TrackerNode(Node):
         took_s = 1e-9 * (self.get_clock().now() - started).nanoseconds
         counts = ", ".join(f"{arm} {t.inlier.sum()} of {len(t.inlier)}" for arm, t in readout.tracks.items())
         self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
+
+    def _read(self, video: VideoMessage, pair: RgbdPair, told: dict[str, GripperTrack]) -> Readout:
+        if self._config.source == "plan_head":
+            return plan_readout(told)
+        tracked = self._engine.read(video_from_message(video), pair, self._priors(pair))
+        return tracked if self._config.source == "tracker" else fused_readout(tracked, told)
 
     def _priors(self, pair: RgbdPair) -> dict[str, GripperPrior]:
         """Where the robot had its grippers when the observation was taken."""

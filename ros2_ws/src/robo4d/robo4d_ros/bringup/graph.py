@@ -48,6 +48,8 @@ class BringupConfig:
     generator: str = ""
     """What imagines the future: oracle (of the simulated cell), tiny (which ships) or a folder of weights. Starts
     tracker, planner, executor and session, too."""
+    readout: Literal["tracker", "plan_head", "fused"] = "tracker"
+    """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
     session: bool = True
     """Start the session, which drives the loop from session/start on; false leaves that to somebody else."""
     auto_approve: bool = False
@@ -116,7 +118,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
         (config.expert, "expert", "ignore", task),
         (works, "executor", "shutdown", robot),
         (works, "generator", "restart", {**task, **robot, "generator": config.generator}),
-        (works, "tracker", "restart", robot),
+        (works, "tracker", "restart", {**robot, "source": config.readout}),
         (works, "planner", "restart", {"cell.robot": config.robot}),
         (bool(config.bag), "recorder", "ignore", {"path": config.bag}),
         (works and config.session, "session", "restart", session),

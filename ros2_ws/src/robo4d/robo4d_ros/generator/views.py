@@ -1,13 +1,17 @@
 """The newest video for those who watch: played in a loop, and all of it at once."""
 
+from collections.abc import Mapping
+
 from rclpy.node import Node
+from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import PointmapVideo as VideoMessage
 from robo4d_msgs.msg import RgbdPair as PairMessage
 from sensor_msgs.msg import Image, PointCloud2
 
 from robo4d.rgbd import RgbdPair
+from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
-from robo4d_ros.conversions import header, message_from_pair, message_from_video
+from robo4d_ros.conversions import header, message_from_pair, message_from_track, message_from_video
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.generator.clouds import frame_cloud, time_cloud
 from robo4d_ros.images import image_from_rgb
@@ -20,7 +24,7 @@ _VIEWS = ("n", "m")
 class VideoViews:
     """Publishes a video with its observation once, and its frames again and again as long as somebody looks."""
 
-    def __init__(self, node: Node, period_s: float) -> None:
+    def __init__(self, node: Node, period_s: float, arms: tuple[str, ...]) -> None:
         """Show a frame of the newest video every so many seconds."""
         self._video: PointmapVideo | None = None
         self._frame = 0
@@ -28,11 +32,15 @@ class VideoViews:
         self._video_out = node.create_publisher(VideoMessage, "predicted/video", LATCHED)
         self._all = node.create_publisher(PointCloud2, "predicted/points_all", LATCHED)
         self._points = node.create_publisher(PointCloud2, "predicted/points", 2)
+        self._told = {arm: node.create_publisher(TrackMessage, f"predicted/{arm}/track", LATCHED) for arm in arms}
         self._images = [node.create_publisher(Image, f"predicted/view_{view}/image", 2) for view in _VIEWS]
         node.create_timer(period_s, self._show_next)
 
-    def publish(self, video: PointmapVideo, pair: RgbdPair) -> None:
-        """A new video, in any thread."""
+    def publish(self, video: PointmapVideo, pair: RgbdPair, told: Mapping[str, GripperTrack]) -> None:
+        """A new video, and where the generator has drawn the grippers, as far as it tells; in any thread."""
+        for arm, track in told.items():
+            if arm in self._told:
+                self._told[arm].publish(message_from_track(track))
         self._observation_out.publish(message_from_pair(pair))
         self._video_out.publish(message_from_video(video))
         self._video = video
