@@ -28,7 +28,7 @@ from robo4d.track import GripperTrack
 
 NODE = [sys.executable, "-m", "robo4d_ros.tracker_node"]
 RED = (0.9, 0.1)
-EFFORTS = 4
+EFFORTS = 12
 
 
 class Cell:
