@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from robo4d import shipped
 from robo4d.evaluation import Truth, score_video, still_video
 from robo4d.evaluation.pictures import write_pictures
 from robo4d.geometry import se3
@@ -32,7 +33,7 @@ from robo4d.tracking.readout import track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 from robo4d_models.video4d.coding import RobotState
-from robo4d_models.video4d.pipeline import SHIPPED, TinyConfig, TinyGenerator
+from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 
 Steps = Float[Array, "a steps"]
 """A value of each arm at each frame after the observation."""
@@ -71,7 +72,7 @@ def evaluate(
         pictures: Write the first clips of each task, predicted beside true, into this folder as PNG and MP4.
         workers: Processes that make clips.
     """
-    folder = SHIPPED if checkpoint == "tiny" else Path(checkpoint)
+    folder = shipped.TINY if checkpoint == "tiny" else Path(checkpoint)
     told: dict[int, RobotState] = {}  # what the robot says of itself at the time of an observation
     config = TinyConfig(size=SIZE[0])
     # Loaded before the clips are made, which takes long.

@@ -15,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from robo4d import shipped
+
 _TRY_LIMIT_S = 60.0
 """For each thing that is tried in a process of its own [s]."""
 _SOCKET_BUFFER = 4 * 2**20
@@ -208,8 +210,7 @@ def _torch() -> Finding:
 
 
 def _weights() -> Finding:
-    folder = Path(__file__).parents[2] / "models/checkpoints/tiny"
-    if any(folder.glob("*.safetensors")):
+    if any(shipped.TINY.glob("*.safetensors")):
         return Finding(subject="weights", level=Level.OK, found="tiny")
     return Finding(subject="weights", level=Level.WARNING, found="none", remedy="robo4d train --preset tiny")
 

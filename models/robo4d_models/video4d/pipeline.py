@@ -29,8 +29,6 @@ from robo4d_models.video4d.refiner import (
     encode_motion,
 )
 
-SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
-"""The weights in the repository."""
 _WITNESSES = 15
 """Further plans that are drawn with each one, to see how sure the model is."""
 _SAME_M, _SAME_RAD = 0.025, math.radians(15)

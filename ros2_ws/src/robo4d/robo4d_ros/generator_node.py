@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from robo4d_models.video4d.svd.options import SvdOptions
 
+from robo4d import shipped
 from robo4d.interfaces import Cancelled, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
 from robo4d_ros import frames, parameters
@@ -19,8 +20,6 @@ from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
 from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig
 
-WEIGHTS = Path(__file__).parents[4] / "models/checkpoints/tiny"
-"""The weights that ship with the sources."""
 _LOOK_PERIOD_S = 0.1
 """A goal that waits for images looks this often whether it is still wanted [s]."""
 
@@ -82,7 +81,7 @@ class GeneratorNode(Node):
         config = self._config
         if config.generator == "oracle":
             return models.oracle(self, config.task, noise_m=config.oracle_noise_m)
-        folder = WEIGHTS if config.generator == "tiny" else Path(config.generator)
+        folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
         if models.is_svd(folder):
             return models.svd(self, folder, config.svd)
         return models.tiny(
