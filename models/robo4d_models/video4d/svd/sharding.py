@@ -1,54 +1,79 @@
 """Training with weights, gradients and the optimizer's state spread over processes: FSDP2, as accelerate sets it up.
 
-`fsdp.yaml` says which modules are shards. Files are those of any other run: written whole, by the first process.
+`fsdp.yaml` says which modules are shards. Files are written whole, by the first process.
 """
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.data import Dataset
 
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.trainer import Trainer
-
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+from robo4d_models.video4d.trainer import Batch, Trainer
 
 
 class ShardedTrainer(Trainer):
-    """One run of training, each process with its share of everything; see `Trainer`."""
+    """One run of training, each process with its share of everything; see `Trainer`.
+
+    Writing takes all processes, whose clocks differ: checkpoints come with validations, not by time.
+    """
 
     _restored: dict[str, Any] | None = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # `run` does this again, which changes nothing then.
+        self.config = replace(self.config, checkpoint_every_s=math.inf)
         self.accelerator.prepare(self.training, self.optimizer)
-        parameters = dict(self.training.model.named_parameters())
-        self.averaged = {name: _spread_as(parameters[name], value) for name, value in self.averaged.items()}
+        # `run` would prepare them again, which mistakes empty shards of different weights for each other.
+        self.accelerator.prepare = lambda *prepared: prepared
+        self.averaged = {name: _shard(value, self._weight(name)) for name, value in self.averaged.items()}
         if self._restored:
-            set_optimizer_state_dict(self.training, self.optimizer, self._restored["optimizer"], options=_WHOLE)
+            for name, moments in self._restored["optimizer"].items():
+                weight = self._weight(name)
+                self.optimizer.state[weight] = {key: _shard(value, weight) for key, value in moments.items()}
             self._restored = None
+
+    def run(
+        self,
+        batches: Dataset[Batch],
+        validate: Callable[[], dict[str, float]],
+        *,
+        slice_minutes: float | None = None,
+    ) -> None:
+        """As `Trainer.run`, with a checkpoint at every validation.
+
+        Raises:
+            ValueError: it shall stop by the clock.
+        """
+        if slice_minutes is not None:
+            raise ValueError("a sharded run cannot be cut into slices; stop it at any time, it saves with validations")
+
+        def save_and_validate() -> dict[str, float]:
+            with self.averaged_weights():  # which the network has at this moment: they are put back
+                self.save()
+            return validate()
+
+        super().run(batches, save_and_validate)
 
     def save(self) -> None:
         """Write a checkpoint, and the averaged weights for use. All processes must call it."""
-        state = {
-            "step": self.step,
-            "model": get_model_state_dict(self.training.model, options=_WHOLE),
-            "averaged": {name: _whole(value) for name, value in self.averaged.items()},
-            "optimizer": get_optimizer_state_dict(self.training, self.optimizer, options=_WHOLE),
+        model = {name: _whole(value) for name, value in self.training.model.state_dict().items()}
+        averaged = {name: _whole(value) for name, value in self.averaged.items()}
+        optimizer = {
+            name: {key: _whole(value) for key, value in self.optimizer.state[self._weight(name)].items()}
+            for name in self.averaged
         }
         if self.accelerator.is_main_process:
+            state = {"step": self.step, "model": model, "averaged": averaged, "optimizer": optimizer}
             checkpoints.save(self.out, self.step, state)
             config, constants = self._about
-            checkpoints.save_weights(self._weights, state["averaged"] | constants, config)
+            checkpoints.save_weights(self._weights, averaged | constants, config)
         self.accelerator.wait_for_everyone()
 
     def _restore(self, path: Path) -> None:
@@ -58,12 +83,18 @@ class ShardedTrainer(Trainer):
         self.training.model.load_state_dict(state["model"])
         self.averaged = {name: value.to(self._device) for name, value in state["averaged"].items()}
 
+    def _weight(self, name: str) -> Tensor:
+        return self.training.model.get_parameter(name)
 
-def _spread_as(parameter: Tensor, value: Tensor) -> Tensor:
-    if isinstance(parameter, DTensor):
-        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+
+def _shard(value: Tensor, weight: Tensor) -> Tensor:
+    """This process's share of a value that belongs to a weight."""
+    if isinstance(weight, DTensor) and value.shape == weight.shape:
+        return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
     return value
 
 
 def _whole(value: Tensor) -> Tensor:
-    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu()
+    # Copied into memory that is the CPU's as such, not that of a process ("cpu:0"), which could not be loaded.
+    whole = value.full_tensor() if isinstance(value, DTensor) else value
+    return torch.empty_like(whole, device="cpu").copy_(whole)

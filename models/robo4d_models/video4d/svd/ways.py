@@ -193,7 +193,11 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
         image_encoder=model.clip,
         unet=unet.to(device, dtype).eval(),  # pyright: ignore[reportArgumentType]  diffusers annotates it with self
         scheduler=EulerDiscreteScheduler(
-            prediction_type="v_prediction", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0
+            prediction_type="v_prediction",
+            timestep_type="continuous",
+            use_karras_sigmas=True,
+            sigma_min=0.002,
+            sigma_max=700.0,
         ),
         # Theirs needs torchvision for what is no part of what is measured.
         feature_extractor=_Pixels(),  # pyright: ignore[reportArgumentType]
