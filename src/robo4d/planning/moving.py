@@ -20,8 +20,9 @@ def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_r
     """The tracks of the arms that move, up to where one of them is lost for good: then it is time to look again.
 
     Following an arm that rests would only add the tracker's noise. An arm that is not found in the observation, or in
-    too few predicted frames, rests while another one moves. If none does, it is left to the planner, whose refusal
-    says what is wrong.
+    too few predicted frames, rests while another one moves. If none does, an arm that is lost on its way goes as far as
+    it was seen, be it little, as the next look begins from there; any other that is not found is left to the planner,
+    whose refusal says what is wrong.
 
     Args:
         tracks: Of each arm.
@@ -31,6 +32,7 @@ def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_r
     ends = {arm: _end(track) for arm, track in tracks.items()}
     found = {arm: _until(tracks[arm], end) for arm, end in ends.items() if end}
     moving = [arm for arm, track in found.items() if _moves(track, still_m, still_rad)]
+    moving = moving or [arm for arm in found if ends[arm] < len(tracks[arm].times_s)]
     if not moving:
         return {arm: track for arm, track in tracks.items() if arm not in found}
     return {arm: _until(tracks[arm], min(ends[arm] for arm in moving)) for arm in moving}

@@ -8,7 +8,7 @@ the image shows a surface there (agreement), something behind it, where the grip
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -87,6 +87,11 @@ class Evidence:
         unseen = UNSEEN_WEIGHT * (self.hidden + self.unmeasured) + self.outside
         tested = self.agreeing + self.violated + unseen
         return max(support - self.violated, 0) / max(tested, 1) * min(1, support / _ENOUGH_PIXELS)
+
+    @property
+    def seen(self) -> "Evidence":
+        """The part of the gripper that is seen: no more than that can contradict a pose known from elsewhere."""
+        return replace(self, hidden=0.0, unmeasured=0.0, outside=0.0)
 
     @property
     def weakness(self) -> Reason:

@@ -26,6 +26,9 @@ class Limits:
 
     trusted: float = 0.6
     """Least confidence. In clips of the simulated cell with 5 mm of noise, one pose in a hundred above it is wrong."""
+    doubt_per_s: float = 0.06
+    """What the least confidence rises by with each second that the gripper was lost [1/s]: the farther it may be, the
+    more there is that looks like it, other parts of the arm above all."""
     max_speed_m_s: float = 0.5
     """Speed between two trusted poses [m/s] above which it counts as a jump."""
     slack_m: float = 0.03
@@ -39,7 +42,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Refuse limits that trust everything or nothing."""
-        positive = (self.max_speed_m_s, self.slack_m, self.prior_m, self.prior_deg, self.apart_m)
+        positive = (self.doubt_per_s, self.max_speed_m_s, self.slack_m, self.prior_m, self.prior_deg, self.apart_m)
         if min(positive) <= 0 or not 0 < self.trusted < 1:
             raise ValueError(f"limits must be positive, trusted between 0 and 1, got {self}")
 
@@ -147,6 +150,7 @@ class ArmFollower:
         self._T_trusted, self._time_trusted_s = prior.T_world_tcp @ self._T_tcp_hand, 0.0
         self._proposals: list[_Proposal] = []
         self._reason = Reason.TRUSTED
+        self._needed = limits.trusted
 
     @property
     def right(self) -> tuple[float, float]:
@@ -171,10 +175,16 @@ class ArmFollower:
                 watch.judge.spare(watch.frames[0], self._T_trusted, self._opening_m)
             T_world_hand = watch.register(0, self._T_trusted) if t == 0 else watch.track(t)
             evidence = watch.judge.judge(T_world_hand, self._opening_m, watch.views(t))
+            if t == 0 and evidence.confidence < self._limits.trusted:
+                # The robot's state stands unless the images contradict it: half a gripper at the border agrees as well.
+                T_world_hand = self._T_trusted
+                evidence = watch.judge.judge(T_world_hand, self._opening_m, watch.views(t)).seen
             self._proposals.append(_Proposal(T_world_hand=T_world_hand, evidence=evidence, watch=watch))
-        evidence, reach_m = self._best.evidence, self._limits.max_speed_m_s * (time_s - self._time_trusted_s)
+        evidence, gap_s = self._best.evidence, time_s - self._time_trusted_s
+        reach_m = self._limits.max_speed_m_s * gap_s
+        self._needed = self._limits.trusted + (0 if self.claims else self._limits.doubt_per_s * gap_s)
         self._reason = Reason.TRUSTED
-        if evidence.confidence < self._limits.trusted:
+        if evidence.confidence < self._needed:
             self._reason = evidence.weakness
         elif t == 0 and self._contradicts_prior():
             self._reason = Reason.PRIOR_MISMATCH
@@ -194,7 +204,7 @@ class ArmFollower:
         elif confidence >= limits.trusted:
             confidence = _REFUSED * limits.trusted
         for proposal in self._proposals:
-            lost = proposal.evidence.confidence < limits.trusted
+            lost = proposal.evidence.confidence < self._needed
             if t > 0 and ((self.claims and lost and proposal is not best) or (not self.claims and not lost)):
                 proposal.watch.register(t, self._T_trusted)
         searched = centroids = float("nan")

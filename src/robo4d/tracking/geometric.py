@@ -3,7 +3,7 @@
 Each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
 surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
 again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on
-from the last pose that was borne out.
+from the last pose that was borne out, and from what is a likely guess since.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ _WIDEST = 3.0
 """The search does not grow beyond so many steps."""
 _LIKENESS = 0.7
 """Share of what is trusted below which a likeness is too poor to go there: better to stay."""
-_JUDGED = 2
-"""Registered poses, the best by `SurfaceTest`, that are rendered."""
+_JUDGED = 4
+"""Registered poses, the best by `SurfaceTest`, that are rendered; with more effort, as many times more."""
 _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
 _MASK_DEPTH_M = 0.015
@@ -74,8 +74,8 @@ class GeometricTrackerConfig:
     step_deg: float = 20.0
     """Standard deviation of the rotation between two moments about each axis [deg]."""
     rounds: tuple[SearchRound, ...] = (
-        SearchRound(hypotheses=480, spread=1.0, tolerance=8 / 3, kept=12),
-        SearchRound(hypotheses=160, spread=0.2, tolerance=4 / 3, kept=6),
+        SearchRound(hypotheses=480, spread=1.0, tolerance=8 / 3, kept=16),
+        SearchRound(hypotheses=240, spread=0.2, tolerance=4 / 3, kept=12),
     )
     seed: int = 0
     """Selects the hypotheses."""
@@ -110,6 +110,7 @@ class GeometricTracker:
         self._rng = np.random.default_rng(self.config.seed)
         self._opening_m = renderer.model.max_opening_m
         self._centres: list[Float[Array, "4 4"]] = []
+        self._guesses: list[Float[Array, "4 4"]] = []
         self._T_last_next = np.eye(4)
         self._missed = 0
 
@@ -140,7 +141,7 @@ class GeometricTracker:
             T = T_world_object
         self._measure_opening(T, views)
         self._judge.spare(frames, T, self._opening_m)
-        self._centres, self._T_last_next, self._missed = [T], np.eye(4), 0
+        self._centres, self._guesses, self._T_last_next, self._missed = [T], [], np.eye(4), 0
         return T
 
     def track(
@@ -166,10 +167,12 @@ class GeometricTracker:
             best = self._candidate(last, views)
         if best.evidence.confidence >= self.config.trusted:
             self._T_last_next = se3.inverse(last) @ best.T_world_hand if self._missed == 0 else np.eye(4)
-            self._centres, self._missed = [best.T_world_hand], 0
+            self._centres, self._guesses, self._missed = [best.T_world_hand], [], 0
             self._measure_opening(best.T_world_hand, views)
         else:
-            self._centres, self._T_last_next, self._missed = [last], np.eye(4), self._missed + 1
+            likely = best.value >= _LIKENESS * self.config.trusted
+            self._guesses = [best.T_world_hand] if likely else []
+            self._T_last_next, self._missed = np.eye(4), self._missed + 1
         return best.T_world_hand
 
     def _measure_opening(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> None:
@@ -195,7 +198,7 @@ class GeometricTracker:
 
         Args:
             views: The images.
-            centres: Where to look, and where motion is measured from.
+            centres: Where motion is measured from, and where to look besides the guesses of the moment before.
             scale: Standard deviation of the motion to expect, as a multiple of the configured step.
             wider: Factor by which to look farther than that.
             effort: Factor of the number of hypotheses.
@@ -212,7 +215,7 @@ class GeometricTracker:
             tolerance_m = tolerance * self.config.tolerance_m
             return self._test.score(poses, self._opening_m, views, tolerance_m=tolerance_m) - cost(poses)
 
-        best = centres
+        best = np.stack([*centres, *self._guesses])
         for part in self.config.rounds:
             poses = spread(
                 best,
@@ -224,7 +227,7 @@ class GeometricTracker:
             )
             best = poses[np.argsort(-score(poses, part.tolerance))[: part.kept]]
             best = self._registration.refine(best, self._opening_m, views)
-        poses = best[np.argsort(-score(best, 1.0))[:_JUDGED]]
+        poses = best[np.argsort(-score(best, 1.0))[: effort * _JUDGED]]
         return max((self._candidate(T, views, c) for T, c in zip(poses, cost(poses), strict=True)), key=_value)
 
     def _candidate(

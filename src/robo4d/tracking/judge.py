@@ -15,6 +15,9 @@ from robo4d.tracking.rendering import GripperRenderer
 
 _STILL_M = 0.02
 """Difference of depth [m] below which a pixel shows the background."""
+_STILL_SHARE = 0.5
+"""Share of a clip in which a pixel shows its background; where a slow arm is before it all the time, the farthest link
+that passes is no background."""
 _GRIPPER_GATE_M = 0.03
 """Distance from the rendered gripper [m] up to which a pixel of the first image counts as showing it ..."""
 _UNCOVERED_M = 0.06
@@ -26,9 +29,11 @@ _GRIPPER_RIM_PX = 2
 def background(depths: Float32[Array, "t h w"]) -> Float32[Array, "h w"]:
     """The farthest that each pixel shows in a clip of a camera that stands still [m]: what moves is in front of that.
 
-    The second farthest, in fact, so that a single flying pixel does not count.
+    The second farthest, in fact, so that a single flying pixel does not count; 0 where it is not shown half the time.
     """
-    return np.sort(depths, axis=0)[-2] if len(depths) > 2 else depths.max(axis=0)
+    far = np.sort(depths, axis=0)[-2] if len(depths) > 2 else depths.max(axis=0)
+    shown = np.mean(np.abs(depths - far) < _STILL_M, axis=0)
+    return np.where(shown >= _STILL_SHARE, far, np.float32(0))
 
 
 class Judge:

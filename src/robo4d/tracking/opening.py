@@ -33,10 +33,11 @@ _MARGIN_M = 0.004
 """Room beside the fingers [m] in which points are still looked at."""
 _PALM_M = 0.005
 """Points nearer to the palm than this [m] are left out: they may be the palm's."""
-_FEWEST_POINTS = 5
-"""Points on the fingers below which they count as not seen."""
+_PLENTY_OF_POINTS = 20
+"""Points on the fingers that suffice for a reading. With fewer, they may as well belong to something else."""
+_COARSE_STEP_M = 0.02
 _FEWEST_PIXELS = 3
-"""Pixels of a finger below which its centroid is not taken."""
+"""Pixels of a finger below which its centroid is not taken, and that it takes to rule out an opening."""
 
 
 class OpeningMeter:
@@ -66,10 +67,11 @@ class OpeningMeter:
         self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
 
     def search(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> float:
-        """The opening [m], to 5 mm, that explains the points about the fingers best; NaN where fingers are not seen.
+        """The opening [m], to 5 mm, that explains the points about the fingers best; NaN where that says nothing.
 
         A point on a finger speaks for an opening; a point farther out than its fingers speaks against it, as there is
-        nothing beside a finger. What is held between the fingers says nothing.
+        nothing beside a finger. What is held between the fingers says nothing. Where hardly a point is on a finger, it
+        is the middle of all openings that the images leave possible, see `_possible`.
         """
         T_fingers_world = self._T_fingers_hand @ se3.inverse(T_world_hand)
         points = np.concatenate([self._between(T_fingers_world @ se3.inverse(v.T_camera_world), v) for v in views])
@@ -83,7 +85,28 @@ class OpeningMeter:
         beyond = ~on_finger & (sides > self._reach)
         scores = on_finger.sum(axis=1) - beyond.sum(axis=1)
         best = int(np.argmax(scores))
-        return float(openings[best]) if on_finger[best].sum() >= _FEWEST_POINTS else float("nan")
+        if on_finger[best].sum() >= _PLENTY_OF_POINTS:
+            return float(openings[best])
+        possible = self._possible(T_world_hand, views)
+        sure = np.ptp(possible) <= _COARSE_STEP_M or possible[-1] < openings[-1] - _STEP_M
+        return float(possible.mean()) if sure else float("nan")
+
+    def _possible(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> Float[Array, " k"]:
+        """The openings [m], to 2 cm, whose rendered fingers the images bear out best, or nearly so.
+
+        Closed fingers may be hidden behind the hand; open ones stick out. So images without any finger tell as well.
+        """
+        openings = np.arange(0, self._renderer.model.max_opening_m + _COARSE_STEP_M / 2, _COARSE_STEP_M)
+        corners_hand = self._corners @ self._R_fingers_hand
+        scores = np.zeros(len(openings))
+        for i, opening_m in enumerate(openings):
+            for view in views:
+                rendering = self._renderer.render(
+                    view.T_camera_world @ T_world_hand, float(opening_m), view.intrinsics, corners_hand=corners_hand
+                )
+                behind = (view.depth - rendering.depth)[np.isin(rendering.part, FINGERS) & (view.depth > 0)]
+                scores[i] += np.sum(np.select([np.abs(behind) < self._tolerance_m, behind > 0], [1, -1]))
+        return openings[scores > scores.max() - _FEWEST_PIXELS]
 
     def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView) -> Float[Array, "n 3"]:
         """Points of one view [m] in the box that the fingers move in."""
@@ -134,10 +157,13 @@ class OpenRule:
             raise ValueError(f"0 <= hysteresis_m < threshold_m and dwell >= 1 must hold, got {self}")
 
     def decide(self, opening_m: Float[Array, " t"], *, initially_open: bool) -> Bool[Array, " t"]:
-        """Open or closed in each frame; readings that are NaN or within the hysteresis change nothing."""
-        is_open = np.empty(len(opening_m), bool)
+        """Open or closed in each frame; readings that are NaN or within the hysteresis change nothing.
+
+        What the gripper itself reports in frame 0 outdoes any reading of that frame.
+        """
+        is_open = np.full(len(opening_m), initially_open)
         state, run = initially_open, 0
-        for t, reading in enumerate(opening_m):
+        for t, reading in enumerate(opening_m[1:], start=1):
             offset = reading - self.threshold_m
             contrary = -offset if state else offset
             if np.isfinite(reading) and abs(offset) > self.hysteresis_m:

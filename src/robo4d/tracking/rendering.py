@@ -123,11 +123,26 @@ class GripperRenderer:
         self._scene = lru_cache(maxsize=None)(self._build_scene)
         self._surface = lru_cache(maxsize=None)(self._sample_surface)
 
-    def render(self, T_camera_hand: Float[Array, "4 4"], opening_m: float, intrinsics: Intrinsics) -> Rendering:
-        """What the camera sees of the gripper at a pose, opened by a distance between the fingers [m]."""
+    def render(
+        self,
+        T_camera_hand: Float[Array, "4 4"],
+        opening_m: float,
+        intrinsics: Intrinsics,
+        *,
+        corners_hand: Float[Array, "8 3"] | None = None,
+    ) -> Rendering:
+        """What the camera sees of the gripper at a pose, opened by a distance between the fingers [m].
+
+        Args:
+            T_camera_hand: The pose.
+            opening_m: Distance between the fingers [m].
+            intrinsics: Of the camera.
+            corners_hand: Corners of a box [m] that is all one wants to see; drawn is the part of the image around it.
+        """
         depth = np.zeros((intrinsics.height, intrinsics.width))
         part = np.zeros((intrinsics.height, intrinsics.width), np.uint8)
-        window = box_window(se3.apply(T_camera_hand, self._corners), intrinsics)
+        corners = self._corners if corners_hand is None else corners_hand
+        window = box_window(se3.apply(T_camera_hand, corners), intrinsics)
         rays = pixel_rays(intrinsics)[window]
         if rays.size == 0:
             return Rendering(depth=depth, part=part)

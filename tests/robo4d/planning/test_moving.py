@@ -49,6 +49,13 @@ def test_a_motion_is_followed_to_where_its_arm_is_lost_and_by_all_arms_alike():
     assert tracks["right"].arm == "right"
 
 
+def test_where_nothing_moves_an_arm_lost_on_its_way_goes_as_far_as_it_was_seen():
+    right = dataclasses.replace(STILL, inlier=np.array([1, 1, 1, 1, 0], bool))
+    tracks = moving_tracks({"left": LOST, "right": right}, still_m=0.02, still_rad=0.2)
+    assert set(tracks) == {"right"}
+    assert len(tracks["right"].times_s) == 4
+
+
 def test_a_motion_that_is_lost_at_once_is_left_to_the_planners_refusal():
     left = until_lost(TRACK, 1, 1, 1, 0, 0)
     tracks = moving_tracks({"left": left, "right": STILL}, still_m=0.02, still_rad=0.2)

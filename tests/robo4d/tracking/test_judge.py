@@ -100,6 +100,12 @@ def test_the_background_is_what_lies_behind_all_that_moved_despite_flying_pixels
     assert np.mean(np.abs(far - still) < 1e-3) > 0.97
 
 
+def test_what_a_slow_arm_covers_all_the_time_is_no_background():
+    depths = np.linspace(0.9, 1.2, 11, dtype=np.float32)[:, None, None] * np.ones((1, 2, 1), np.float32)
+    depths[5:, 1] = 1.5  # uncovered in the second half
+    np.testing.assert_allclose(background(depths)[:, 0], [0, 1.5])
+
+
 def test_with_a_mask_confidence_is_depth_f1_times_silhouette_overlap():
     masks = [(_mask(camera) > 0) & (_mask(camera) < 4) for camera in CAMERAS]
     assert _judge(_frames(), T_WORLD_HAND, masks=masks).confidence > 0.99

@@ -51,6 +51,12 @@ def test_hidden_fingers_give_no_reading():
     assert np.isnan(METER.centroids(T_WORLD_HAND, 0.04, views))
 
 
+@pytest.mark.parametrize(("opening_m", "low", "high"), [(0.0, 0.0, 0.06), (0.08, 0.07, 0.08)])
+def test_closed_fingers_are_where_a_cover_hides_them_and_open_ones_stick_out(opening_m, low, high):
+    cover = Box((-0.06, -0.045, 0.05), (0.06, 0.045, 0.2), T_WORLD_HAND)
+    assert low <= METER.search(T_WORLD_HAND, _views(opening_m, cover)) <= high
+
+
 def test_centroids_read_more_than_the_distance_between_the_pads():
     """The paper's measure lies on the outsides of the fingers: hence its thresholds beyond the stroke of 8 cm."""
     for opening_m in (0.02, 0.08):
@@ -68,6 +74,11 @@ def test_a_change_is_dated_back_to_its_first_reading():
     readings = np.array([0.08, 0.03, 0.03, 0.03, 0.08, 0.08, 0.08])
     expected = [True, False, False, False, True, True, True]
     np.testing.assert_array_equal(OpenRule(dwell=3).decide(readings, initially_open=True), expected)
+
+
+def test_what_the_gripper_reports_itself_outdoes_a_reading_of_the_observation():
+    readings = np.array([0.08, 0.08, 0.08])
+    np.testing.assert_array_equal(OpenRule().decide(readings, initially_open=False), [False, True, True])
 
 
 def test_readings_near_the_threshold_change_nothing():

@@ -5,7 +5,16 @@ import pytest
 from box_scene import CAMERAS, MODEL, PERIOD_S, Box, camera, film, path
 
 from robo4d import se3
-from robo4d.tracking import GripperPrior, GripperRenderer, OpenRule, Readout, ReadoutConfig, Reason, track_video
+from robo4d.tracking import (
+    GripperPrior,
+    GripperRenderer,
+    Limits,
+    OpenRule,
+    Readout,
+    ReadoutConfig,
+    Reason,
+    track_video,
+)
 from robo4d.tracking.degrade import Degradation, degrade_video
 
 RENDERER = GripperRenderer(MODEL)
@@ -126,6 +135,21 @@ def test_a_gripper_that_is_hidden_is_named_and_found_again(fusion):
     np.testing.assert_array_equal(track.inlier, [True, True, False, False, True, True])
     assert set(readout.reasons["left"][2:4]) == {Reason.OCCLUDED}
     assert _errors(readout, "left", true)[0][track.inlier].max() < 0.02
+
+
+def test_the_longer_a_gripper_was_lost_the_more_it_takes_to_vouch_for_it_again():
+    extra = [[], [], HIDING, HIDING, [], []]
+    config = ReadoutConfig(limits=Limits(doubt_per_s=0.6))
+    track = _track({"left": path(6, step=(0.0, 0.01, 0.0))}, extra=extra, config=config).tracks["left"]
+    np.testing.assert_array_equal(track.inlier, [True, True, False, False, False, False])
+    assert track.confidence[2:].max() < 0.6
+
+
+def test_a_gripper_cut_off_by_the_border_in_the_observation_is_where_the_robots_state_has_it():
+    true = path(5, start=(0.0, -0.1, 0.61), step=(0.0, 0.0, -0.04))
+    readout = _track({"left": true})
+    assert readout.tracks["left"].inlier[[0, 3, 4]].all()
+    assert _errors(readout, "left", true)[0][[0, 3, 4]].max() < 0.02
 
 
 @pytest.mark.parametrize("fusion", ["joint", "best_view"])
