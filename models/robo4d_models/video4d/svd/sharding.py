@@ -31,7 +31,7 @@ class ShardedTrainer(Trainer):
         self.config = replace(self.config, checkpoint_every_s=math.inf)
         self.accelerator.prepare(self.training, self.optimizer)
         # `run` would prepare them again, which mistakes empty shards of different weights for each other.
-        self.accelerator.prepare = lambda *prepared: prepared
+        self.accelerator.prepare = lambda *prepared, device_placement=None: prepared
         self.averaged = {name: _shard(value, self._weight(name)) for name, value in self.averaged.items()}
         if self._restored:
             for name, moments in self._restored["optimizer"].items():

@@ -100,7 +100,8 @@ def _model(config: SvdConfig, device: torch.device, full: bool) -> SvdModel:
             model = SvdModel.untrained(config)
         else:
             model = SvdModel.untrained(config, vae_widths=_NARROW_VAE, vae_layers=1, clip=_NARROW_CLIP)
-        small = [SmallDecoder(levels=len(model.rgb.widths)) for _ in range(2)]
+        # As narrow beside the VAE as the full one.
+        small = [SmallDecoder(model.rgb.widths[0] // 2, levels=len(model.rgb.widths)) for _ in range(2)]
     model.small_rgb, model.small_points = small[0], small[1] if model.points else None
     return model.requires_grad_(False).to(device)  # diffusers makes some weights on the CPU whatever it is told
 
