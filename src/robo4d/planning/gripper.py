@@ -4,10 +4,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
+from robo4d.geometry import se3
 from robo4d.planning.path import PosePath
 
 _SAMPLES = 21
 """Moments looked at between two frames."""
+_STILL_M, _STILL_RAD = 0.01, 0.1
+"""A hand that stays this near to its start [m, rad] has not left it."""
 
 
 def transitions(open: Bool[Array, " t"], min_dwell_frames: int) -> list[int]:
@@ -20,7 +23,14 @@ def transitions(open: Bool[Array, " t"], min_dwell_frames: int) -> list[int]:
     return found
 
 
-def slowest_moment_s(path: PosePath, start_s: float, end_s: float) -> float:
-    """The video time in an interval at which the hand is slowest [s]: a gripper acts while its hand stands still."""
+def acting_moment_s(path: PosePath, start_s: float, end_s: float) -> float:
+    """The video time at which a gripper acts that changes within an interval [s]: when its hand is slowest.
+
+    It acts at once where the hand has not left its start by then: what looks like a motion is the tracker's noise, and
+    would press what it holds onto what that stands on.
+    """
     times: Float[Array, " n"] = np.linspace(start_s, end_s, _SAMPLES)
-    return float(times[np.argmin(path.speeds(times))])
+    slowest_s = float(times[np.argmin(path.speeds(times))])
+    way = path.poses(np.linspace(0, slowest_s, _SAMPLES))
+    distances, angles = se3.distance(np.broadcast_to(way[0], way.shape), way)
+    return 0.0 if distances.max() < _STILL_M and angles.max() < _STILL_RAD else slowest_s

@@ -20,7 +20,7 @@ from robo4d.planning.gates import (
     check_track,
     check_workspace,
 )
-from robo4d.planning.gripper import slowest_moment_s, transitions
+from robo4d.planning.gripper import acting_moment_s, transitions
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.limits import MotionLimits, check_joint_positions, check_motion
 from robo4d.planning.path import PosePath
@@ -248,7 +248,7 @@ class Planner:
         times_s = first.times_s
         changes = [
             (
-                slowest_moment_s(paths[name].path, times_s[frame - 1], times_s[frame]),
+                acting_moment_s(paths[name].path, times_s[frame - 1], times_s[frame]),
                 name,
                 bool(track.open[frame]),
             )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from robo4d.geometry import se3
-from robo4d.planning.gripper import slowest_moment_s, transitions
+from robo4d.planning.gripper import acting_moment_s, transitions
 from robo4d.planning.path import PosePath
 
 
@@ -26,6 +26,13 @@ def test_a_change_counts_when_it_lasts_two_frames(states, frames):
 def test_the_fingers_act_where_the_hand_is_slowest():
     heights = np.array([0.3, 0.2, 0.16, 0.16, 0.25])
     path = PosePath(np.arange(5.0), np.stack([se3.translation(0, 0, height) for height in heights]))
-    moment = slowest_moment_s(path, 1.0, 3.0)
+    moment = acting_moment_s(path, 1.0, 3.0)
     assert 2.0 <= moment <= 2.9
     assert path.speeds(np.array([moment]))[0] < 0.02
+
+
+@pytest.mark.parametrize(("drift_m", "at_once"), [(0.004, True), (0.03, False)])
+def test_the_fingers_act_at_once_where_the_hand_has_not_left_its_start(drift_m, at_once):
+    heights = 0.16 + drift_m * np.array([0, -1, 0, 5, 9])
+    path = PosePath(np.arange(5.0), np.stack([se3.translation(0, 0, height) for height in heights]))
+    assert (acting_moment_s(path, 0.0, 2.0) == 0.0) == at_once
