@@ -8,7 +8,7 @@ moment on the way with exactly what the demonstrator does next.
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 from rich.console import Console
 
+from robo4d.episodes.simulate import simulate
 from robo4d.geometry import Camera, se3
-from robo4d.sim.cameras import sample_cameras
 from robo4d.sim.cell import Cell
+from robo4d.sim.playback import Stage, stage
 from robo4d.sim.render import Renderer
 from robo4d.sim.snapshot import Snapshot
 from robo4d.sim.state import CONTROL_PERIOD_S, ArmCommand, CellState
@@ -45,6 +46,10 @@ class SampleConfig:
     """Attempts from one start: the undisturbed one and those that begin on its way."""
     wide_share: float = 0.7
     """Share of starts from the wide distribution; the rest are like those of the evaluation."""
+    wide_lens_share: float = 0.3
+    """Share of cameras with a wider lens than the paper's views have."""
+    widest_lens: float = 0.6
+    """Their least focal length, as a multiple of that."""
     longest_s: float = 50.0
     """An attempt that takes longer is dropped."""
     push_m: float = 0.10
@@ -90,16 +95,16 @@ def make_samples(
     """
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    cells = {task: Cell(task) for task in tasks}
-    renderers = {task: Renderer(cell.model, objects=cell.task.objects) for task, cell in cells.items()}
+    stages = {task: stage(task) for task in tasks}
+    renderers = {task: Renderer(s.cell.model, objects=s.cell.task.objects) for task, s in stages.items()}
     for seed in range(first_seed, first_seed + starts):
-        for task, cell in cells.items():
+        for task, scenery in stages.items():
             # The last file of a start tells that it is done; it is written even when an attempt in between failed.
             done = out / f"{task}-{seed}.done"
             if done.exists():
                 continue
             kept = 0
-            for kept, moments in enumerate(_recordings(cell, renderers[task], seed, config)):
+            for kept, moments in enumerate(_recordings(scenery, renderers[task], seed, config)):
                 partial = out / f"{task}-{seed}.partial"
                 with partial.open("wb") as file:
                     np.save(file, moments)
@@ -108,10 +113,14 @@ def make_samples(
             console.print(f"{task} start {seed}: {kept} of {config.branches} attempts")
 
 
-def _recordings(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig) -> Iterator[Array]:
+def _recordings(scenery: Stage, renderer: Renderer, seed: int, config: SampleConfig) -> Iterator[Array]:
     """The look at one start, and the recorded moments of each attempt from it that succeeded."""
+    cell = scenery.cell
     rng = np.random.default_rng([seed, zlib.crc32(cell.task.name.encode())])
-    cell.reset(seed=FIRST_SEED + seed, distribution="wide" if rng.random() < config.wide_share else "standard")
+    start, distribution = FIRST_SEED + seed, "wide" if rng.random() < config.wide_share else "standard"
+    # It tells where the work will be, which cameras must see, as those of data sets and rollouts do.
+    demonstration = simulate(cell, seed=start, distribution=distribution, rate_hz=1 / config.period_s)
+    cell.reset(seed=start, distribution=distribution)
     previous: Attempt | None = None
     for _ in range(config.branches):
         if previous is not None:
@@ -128,10 +137,26 @@ def _recordings(cell: Cell, renderer: Renderer, seed: int, config: SampleConfig)
             previous = attempt
             shown.insert(0, (attempt.snapshots[:1], config.start_views))
         for snapshots, views in shown:
-            cameras = sample_cameras(rng, views, width=config.size, height=config.size)
+            cameras = scenery.sample_cameras(
+                rng,
+                views,
+                width=config.size,
+                height=config.size,
+                motion=demonstration.motion,
+                scene=demonstration.scene,
+            )
+            cameras = [_widened(camera, rng, config) for camera in cameras]
             moments = _record(cell, renderer, attempt, snapshots, cameras)
             if len(moments):
                 yield moments
+
+
+def _widened(camera: Camera, rng: np.random.Generator, config: SampleConfig) -> Camera:
+    """The camera with a wider lens, as labs mount them, or as it is."""
+    if rng.random() >= config.wide_lens_share:
+        return camera
+    k, factor = camera.intrinsics, rng.uniform(config.widest_lens, 1.0)
+    return replace(camera, intrinsics=replace(k, fx=factor * k.fx, fy=factor * k.fy))
 
 
 def _run_expert(cell: Cell, rng: np.random.Generator, config: SampleConfig) -> Attempt | None:
