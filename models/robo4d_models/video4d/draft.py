@@ -23,6 +23,9 @@ _GRASP_HALF_SIZE = np.array([0.09, 0.045, 0.075])
 cut off, which the refiner mends; a larger box would carry away what they stand on."""
 _GRASP_MIN_Z = -0.03
 """And not further back towards the hand than this [m]."""
+_NEIGHBOURS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+_MOST_NEIGHBOURS = 6
+"""A pixel with so many drawn neighbours was missed by chance: in the corner of an outline, it has five at most."""
 _GRIPPER_MARGIN = 0.015
 """Points of the first frame so near to the gripper's own surface [m] belong to it, and never to what it holds."""
 
@@ -126,15 +129,24 @@ def compose(view: View, draft: Draft) -> tuple[Float32[Array, "h w 3"], Float32[
 
 
 def splat(points_world: Float[Array, "n 3"], camera: Camera) -> Int[Array, "h w"]:
-    """The index of the nearest point in each pixel; -1 where there is none."""
+    """The index of the nearest point in each pixel; -1 where there is none.
+
+    Single pixels that were missed in the middle of others show the nearest point of their neighbours.
+    """
     height, width = camera.intrinsics.height, camera.intrinsics.width
     uv, z = camera.project(points_world)
     seen = (z > 0.05) & (uv >= 0).all(axis=-1) & (uv[:, 0] < width) & (uv[:, 1] < height)
     index = np.flatnonzero(seen)
     index = index[np.argsort(-z[index], kind="stable")]  # the last one written stays: the nearest
     columns, rows = uv[index].astype(int).T
-    image = np.full((height, width), -1)
-    image[rows, columns] = index
+    image = np.full((height + 2, width + 2), -1)  # with a rim, so that every pixel has eight neighbours
+    image[rows + 1, columns + 1] = index
+    around = np.stack([image[1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in _NEIGHBOURS])
+    image = image[1:-1, 1:-1]
+    missed = (image < 0) & ((around >= 0).sum(axis=0) >= _MOST_NEIGHBOURS)
+    candidates = around[:, missed]
+    distance = np.where(candidates >= 0, z[candidates], np.inf)
+    image[missed] = candidates[distance.argmin(axis=0), np.arange(candidates.shape[1])]
     return image
 
 

@@ -23,6 +23,20 @@ def test_of_two_points_in_a_pixel_the_nearer_one_is_drawn():
         assert (drawn >= 0).sum() == 1
 
 
+def test_a_pixel_missed_among_others_shows_its_nearest_neighbour_and_outlines_do_not_grow():
+    camera = views()[0].camera
+    rays = camera.intrinsics.rays() @ camera.T_world_camera[:3, :3].T
+    depth = np.where(np.indices((64, 64))[1] < 32, 0.5, 0.6)[..., None]  # a step in the middle
+    points = camera.T_world_camera[:3, 3] + depth * rays
+    drawn = np.zeros((64, 64), bool)
+    drawn[20:40, 20:40] = True
+    drawn[[25, 30, 35], [25, 32, 39]] = False  # two holes, and a dent in the outline
+    image = splat(points[drawn], camera)
+    assert image[25, 25] >= 0
+    assert depth[drawn][image[30, 32], 0] == 0.5
+    np.testing.assert_array_equal(np.argwhere((image >= 0) != drawn), [[25, 25], [30, 32]])
+
+
 def test_a_point_behind_the_camera_is_not_drawn():
     camera = views()[0].camera
     behind = camera.T_world_camera[:3, 3] - camera.T_world_camera[:3, 2]
@@ -42,7 +56,7 @@ def test_the_gripper_is_drawn_where_the_pose_says(place):
         nearest = np.linalg.norm(points[:, None] - box_surface().at(above(place), OPEN_WIDTH)[None], axis=-1).min(
             axis=1
         )
-        assert nearest.max() < 0.02  # a pixel is 2 cm wide
+        assert nearest.max() < 0.03  # a pixel is 2 cm wide, and may have the depth of the one beside it
         assert not draft.gripper[1].any()
 
 
