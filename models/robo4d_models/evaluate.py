@@ -26,7 +26,7 @@ from robo4d.geometry import se3
 from robo4d.sim.state import ARMS
 from robo4d.sim.tasks import TASKS
 from robo4d.track import GripperTrack
-from robo4d.tracking.clips import SIZE, TrueClip, make_clips
+from robo4d.tracking.clips import TrueClip, make_clips
 from robo4d.tracking.panda import panda_gripper
 from robo4d.tracking.plan_head import fused_readout
 from robo4d.tracking.readout import track_video
@@ -74,10 +74,10 @@ def evaluate(
     """
     folder = shipped.TINY if checkpoint == "tiny" else Path(checkpoint)
     told: dict[int, RobotState] = {}  # what the robot says of itself at the time of an observation
-    config = TinyConfig(size=SIZE[0])
+    config = TinyConfig()
     # Loaded before the clips are made, which takes long.
     generators = {task: TinyGenerator.load(folder, task, state=told.get, config=config) for task in TASKS}
-    paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers)
+    paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers, size=config.size)
     renderer = GripperRenderer(panda_gripper())
     scores: dict[str, list[dict[str, float]]] = {"static": [], checkpoint: [], "oracle": []}
     steps: dict[str, list[dict[str, Steps]]] = {name: [] for name in scores}

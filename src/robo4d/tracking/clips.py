@@ -32,8 +32,8 @@ FRAMES = 11
 """The observation, and ten frames as the paper predicts them."""
 RATE_HZ = 2.0
 """The paper's."""
-SIZE = (128, 128)
-"""Height and width [px]: the tiny preset's."""
+SIZE = 128
+"""Height and width [px] of the clips that trackers are measured on."""
 _CLIPS_PER_DEMONSTRATION = 4
 """Spread over the whole of it, so that approach, grasp, carrying and release are all there."""
 _RECORDED_HZ = 10.0
@@ -44,6 +44,7 @@ class _Demonstration:
     task: str
     seed: int
     dataset: Path
+    size: int
 
     @property
     def folders(self) -> list[Path]:
@@ -51,7 +52,7 @@ class _Demonstration:
         return [self.dataset / name for name in names]
 
 
-def make_clips(dataset: Path, *, count: int, seed_offset: int, workers: int) -> list[Path]:
+def make_clips(dataset: Path, *, count: int, seed_offset: int, workers: int, size: int = SIZE) -> list[Path]:
     """The clips' folders; those that are not there yet are made. Called again after a stop, it goes on.
 
     Args:
@@ -59,15 +60,16 @@ def make_clips(dataset: Path, *, count: int, seed_offset: int, workers: int) -> 
         count: Clips, in turn of all tasks.
         seed_offset: First seed of the demonstrations; ranges that do not overlap have no clip in common.
         workers: Processes.
+        size: Height and width of the images [px].
     """
     needed = -(-count // _CLIPS_PER_DEMONSTRATION)
     tasks = list(TASKS)
-    every = [_Demonstration(tasks[i % len(tasks)], seed_offset + i // len(tasks), dataset) for i in range(needed)]
+    every = [_Demonstration(tasks[i % len(tasks)], seed_offset + i // len(tasks), dataset, size) for i in range(needed)]
     missing = [one for one in every if not all(folder.exists() for folder in one.folders)]
     if missing:
         todo, done = iter(missing), 0
         with (
-            open_for_writing(dataset, common_settings(views=2, size=SIZE, rate_hz=RATE_HZ)),
+            open_for_writing(dataset, common_settings(views=2, size=(size, size), rate_hz=RATE_HZ)),
             progress_bar("demonstrations", len(missing)) as show,
         ):
 
@@ -157,7 +159,7 @@ def _record(job: _Demonstration, report: Callable[[float], None]) -> None:
             continue
         episode = _cut(demonstration, start + step * np.arange(FRAMES), job)
         cameras = scenery.sample_cameras(
-            cameras_rng, 2, width=SIZE[1], height=SIZE[0], motion=demonstration.motion, scene=demonstration.scene
+            cameras_rng, 2, width=job.size, height=job.size, motion=demonstration.motion, scene=demonstration.scene
         )
         with EpisodeWriter(folder, replace(episode, cameras=cameras)) as writer:
             share = functools.partial(_overall, report, i)
@@ -181,7 +183,7 @@ def _cut(demonstration: Demonstration, frames: Int[Array, " t"], job: _Demonstra
         bodies=demonstration.bodies,
         test_views=0,
         perturbed=False,
-        size=SIZE,
+        size=(job.size, job.size),
     )
     scene = replace(demonstration.scene, qpos=demonstration.scene.qpos[frames])
     return Episode(info=info, motion=Motion(**motion), cameras=(), scene=scene, images=None)
