@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
@@ -110,7 +112,7 @@ def test_layers_between_the_views_begin_without_effect():
     network = TwoViewUNet(small_config()).eval().requires_grad_(False)
     arguments = inputs(network.config)
     before = network(*arguments)
-    network.cross_view = torch.nn.ModuleList()
+    network.cross_view, network.config = torch.nn.ModuleList(), replace(network.config, multi_view=False)
     torch.testing.assert_close(network(*arguments), before, rtol=0, atol=0)
 
 
