@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import imageio.v2 as imageio
 import numpy as np
@@ -51,6 +52,8 @@ class DemoConfig:
 
     generator: str = "oracle"
     """What imagines the future: oracle, tiny or a folder of weights; or expert, to see the scripted demonstration."""
+    readout: Literal["tracker", "plan_head", "fused"] = "tracker"
+    """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
     task: str = "store_cereal_box_under_shelf"
     """One of the tasks of `robo4d.sim.tasks`."""
     seed: int = 0
@@ -100,7 +103,8 @@ def _arguments(config: DemoConfig) -> list[str]:
         return [*given, "expert:=true"]
     bag = config.out.with_suffix(".mcap")
     bag.unlink(missing_ok=True)  # of the last demo
-    return [*given, f"generator:={config.generator}", "auto_approve:=true", f"bag:={bag}"]
+    works = [f"generator:={config.generator}", f"readout:={config.readout}"]
+    return [*given, *works, "auto_approve:=true", f"bag:={bag}"]
 
 
 def _watch(node: Spectator, stack: Stack, config: DemoConfig, console: Console) -> None:
