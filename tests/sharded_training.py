@@ -25,7 +25,9 @@ state.fsdp_plugin = FullyShardedDataParallelPlugin(
     reshard_after_forward=shards["fsdp_reshard_after_forward"],
     cpu_ram_efficient_loading=False,
 )
-steps = TrainConfig(steps=2, batch=1, warm_up=1, log_every=1, validate_every=1, validation_batches=1)
+steps = TrainConfig(
+    steps=2, batch=1, warm_up=1, log_every=1, validate_every=1, validation_batches=1, checkpoint_every_s=0
+)
 svd = SvdTraining(base=base)
 train_svd(part="network", data=episodes, out=out / "whole", svd=svd, config=steps)
 if Accelerator().is_main_process:

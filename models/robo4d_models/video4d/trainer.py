@@ -108,7 +108,6 @@ class Trainer:
         self.step = 0
         if newest := checkpoints.newest(out):
             self._restore(newest)
-        self.curve = checkpoints.Curve(out / "curve.jsonl", resumed_at=self.step)
 
     def run(
         self,
@@ -136,12 +135,11 @@ class Trainer:
             persistent_workers=config.workers > 0,
         )
         stop = _StopRequest()
-        board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.step)
+        record = _Record(self.out, self.step) if self.accelerator.is_main_process else None
         began = saved = logged = time.monotonic()
         logged_step = self.step
         sums: dict[str, float] = {}
-        console = Console()
-        with stop, _progress(console) as progress:
+        with stop, _progress(record.console if record else Console(quiet=True)) as progress:
             bar = progress.add_task("training", total=config.steps, completed=self.step)
             for batch in loader:
                 for group in optimizer.param_groups:
@@ -164,26 +162,28 @@ class Trainer:
                 now = time.monotonic()
                 if self.step % config.log_every == 0:
                     taken = self.step - logged_step
-                    row = {name: value / taken for name, value in sums.items()}
                     rate = taken * config.batch * self.accelerator.num_processes / (now - logged)
-                    self.curve.add({"step": self.step, "clips_per_s": rate, **row})
-                    _write_scalars(board, "train", row | {"clips_per_s": rate}, self.step)
-                    console.print(f"step {self.step} {rate:.1f} clips/s " + _format(row))
+                    row = {"clips_per_s": rate} | {name: value / taken for name, value in sums.items()}
+                    if record:
+                        record.training(self.step, row)
                     sums, logged, logged_step = {}, now, self.step
                 if self.step % config.validate_every == 0 or self.step == config.steps:
                     with self.averaged_weights():
                         errors = validate()
-                    self.curve.add({"step": self.step, "validation": errors})
-                    _write_scalars(board, "validation", errors, self.step)
-                    console.print(f"[bold]step {self.step} validation[/bold] " + _format(errors))
+                    if record:
+                        record.validation(self.step, errors)
                     logged = time.monotonic()
-                ending = stop.requested or (slice_minutes is not None and now - began > 60 * slice_minutes)
-                if ending or now - saved > config.checkpoint_every_s or self.step == config.steps:
+                ending, due = self._any_process(
+                    stop.requested or (slice_minutes is not None and now - began > 60 * slice_minutes),
+                    now - saved > config.checkpoint_every_s,
+                )
+                if ending or due or self.step == config.steps:
                     self.save()
                     saved = now
                 if ending:
                     break
-        board.close()
+        if record:
+            record.close()
 
     def save(self) -> None:
         """Write a checkpoint, and the averaged weights for use."""
@@ -198,6 +198,13 @@ class Trainer:
         checkpoints.save(self.out, self.step, state)
         config, constants = self._about
         checkpoints.save_weights(self._weights, self.averaged | constants, config)
+
+    def _any_process(self, *wishes: bool) -> list[bool]:
+        """Which wishes any process has: their clocks and signals differ, but all must save and end at the same step."""
+        if self.accelerator.num_processes == 1:
+            return list(wishes)
+        shares: Any = self.accelerator.reduce(torch.tensor(wishes, dtype=torch.float32, device=self._device))
+        return (shares > 0).tolist()
 
     def averaged_weights(self) -> "_Swapped":
         """A context in which the model has its averaged weights."""
@@ -276,10 +283,26 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _write_scalars(board: SummaryWriter, group: str, values: dict[str, float], step: int) -> None:
-    for name, value in values.items():
-        board.add_scalar(f"{group}/{name}", value, step)
+class _Record:
+    """What is told of a run: on the console, in curve.jsonl, and in TensorBoard's files. Goes on from a step."""
 
+    def __init__(self, out: Path, step: int) -> None:
+        self.console = Console()
+        self._curve = checkpoints.Curve(out / "curve.jsonl", resumed_at=step)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
 
-def _format(values: dict[str, float]) -> str:
-    return " ".join(f"{name} {value:.4g}" for name, value in values.items())
+    def training(self, step: int, values: dict[str, float]) -> None:
+        self._curve.add({"step": step, **values})
+        self._tell("train", f"step {step}", values, step)
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        self._curve.add({"step": step, "validation": values})
+        self._tell("validation", f"[bold]step {step} validation[/bold]", values, step)
+
+    def close(self) -> None:
+        self._board.close()
+
+    def _tell(self, group: str, title: str, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(f"{group}/{name}", value, step)
+        self.console.print(title, *(f"{name} {value:.4g}" for name, value in values.items()))

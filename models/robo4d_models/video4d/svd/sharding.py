@@ -3,32 +3,24 @@
 `fsdp.yaml` says which modules are shards. Files are written whole, by the first process.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.utils.data import Dataset
 
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.trainer import Batch, Trainer
+from robo4d_models.video4d.trainer import Trainer
 
 
 class ShardedTrainer(Trainer):
-    """One run of training, each process with its share of everything; see `Trainer`.
-
-    Writing takes all processes, whose clocks differ: checkpoints come with validations, not by time.
-    """
+    """One run of training, each process with its share of everything; see `Trainer`."""
 
     _restored: dict[str, Any] | None = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.config = replace(self.config, checkpoint_every_s=math.inf)
         self.accelerator.prepare(self.training, self.optimizer)
         # `run` would prepare them again, which mistakes empty shards of different weights for each other.
         self.accelerator.prepare = lambda *prepared, device_placement=None: prepared
@@ -38,28 +30,6 @@ class ShardedTrainer(Trainer):
                 weight = self._weight(name)
                 self.optimizer.state[weight] = {key: _shard(value, weight) for key, value in moments.items()}
             self._restored = None
-
-    def run(
-        self,
-        batches: Dataset[Batch],
-        validate: Callable[[], dict[str, float]],
-        *,
-        slice_minutes: float | None = None,
-    ) -> None:
-        """As `Trainer.run`, with a checkpoint at every validation.
-
-        Raises:
-            ValueError: it shall stop by the clock.
-        """
-        if slice_minutes is not None:
-            raise ValueError("a sharded run cannot be cut into slices; stop it at any time, it saves with validations")
-
-        def save_and_validate() -> dict[str, float]:
-            with self.averaged_weights():  # which the network has at this moment: they are put back
-                self.save()
-            return validate()
-
-        super().run(batches, save_and_validate)
 
     def save(self) -> None:
         """Write a checkpoint, and the averaged weights for use. All processes must call it."""
