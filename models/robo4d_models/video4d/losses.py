@@ -62,7 +62,7 @@ def plan_losses(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tenso
     return {
         # In decimetres, quadratic below 1 cm.
         "position": 4.0 * mean(smooth_l1((output.position - position) / 0.1, 0.1).mean(dim=(-1, -2))),
-        "rotation": 1.0 * mean(smooth_l1(output.rotation - rotation, 0.05).mean(dim=(-1, -2))),
+        "rotation": 2.0 * mean(smooth_l1(output.rotation - rotation, 0.05).mean(dim=(-1, -2))),
         "closed": 0.3 * mean(closed.mean(dim=-1)),
         "used": 0.2 * (to_come * used).sum() / to_come.sum(),
         "duration": 0.1 * mean(smooth_l1(output.log_duration - log_duration, 0.2)),

@@ -6,8 +6,11 @@ question: one classification of the slot that comes next. Regressing the pose "i
 answer is an average of neither.
 
 Reads top to bottom: both views through one convolutional trunk; attention over the tokens of both; one query per
-slot and arm; a position as an average over the scene's own points, each with a learned offset (3D attention); and a
-small flow-matching head that samples what the averages leave open.
+slot and arm; a position as an average over the scene's own points, each with a learned offset (3D attention), and what
+is seen there read once more for all else; and a small flow-matching head that samples what the averages leave open.
+
+Beside colours and points, the network gets the surface's normals. They follow from the points, but as differences of a
+centimetre in coordinates of half a metre, and a trunk this small then never learns which way a box is turned.
 """
 
 import math
@@ -137,8 +140,8 @@ class PlanModel(nn.Module):
         fine, middle, coarse = config.widths
         arms, votes = len(ARMS), config.vote_heads * config.vote_width
 
-        # Trunk: rgb, point and valid of 2 x 2 pixels make one token at half the image's size.
-        self.stem = nn.Conv2d(7 * 4, fine, 3, padding=1)
+        # Trunk: rgb, point, valid and normal of 2 x 2 pixels make one token at half the image's size.
+        self.stem = nn.Conv2d(10 * 4, fine, 3, padding=1)
         self.fine = ResidualBlock(fine)
         self.to_middle, self.middle = nn.Conv2d(fine, middle, 3, stride=2, padding=1), ResidualBlock(middle)
         self.to_coarse, self.coarse = nn.Conv2d(middle, coarse, 3, stride=2, padding=1), ResidualBlock(coarse)
@@ -164,10 +167,12 @@ class PlanModel(nn.Module):
 
         # 3D attention: queries against the points of all pixels and, as candidates of their own, both TCPs.
         self.vote_query = nn.Linear(coarse, votes)
-        self.vote_key, self.vote_state_key = nn.Linear(fine + 3, votes), nn.Linear(coarse, votes)
-        self.vote_offset = nn.Linear(fine + 3, 3 * config.vote_heads)
+        self.vote_key, self.vote_state_key = nn.Linear(fine + 6, votes), nn.Linear(coarse, votes)
+        self.vote_offset = nn.Linear(fine + 6, 3 * config.vote_heads)
         nn.init.normal_(self.vote_offset.weight, std=0.01)
         self.vote_weight = nn.Linear(coarse, config.vote_heads)
+        self.vote_value, self.vote_state_value = nn.Linear(fine + 6, votes), nn.Linear(coarse, votes)
+        self.look = nn.Sequential(nn.Linear(coarse + votes, 2 * coarse), nn.GELU(), nn.Linear(2 * coarse, coarse))
 
         self.readout = nn.Linear(coarse, 3 + 6 + 1 + 1 + 1)
         nn.init.zeros_(self.readout.weight)
@@ -182,8 +187,15 @@ class PlanModel(nn.Module):
         """The expected keyframes; `sample` draws from their distribution."""
         views = observation.rgb.shape[1]
         points = normalise(rearrange(observation.points, "b v c h w -> b v h w c")) * observation.valid[..., None]
+        normals = surface_normals(observation)
         image = torch.cat(
-            [observation.rgb, rearrange(points, "b v h w c -> b v c h w"), 2 * observation.valid[:, :, None] - 1], dim=2
+            [
+                observation.rgb,
+                rearrange(points, "b v h w c -> b v c h w"),
+                2 * observation.valid[:, :, None] - 1,
+                normals,
+            ],
+            dim=2,
         )
 
         h = functional.pixel_unshuffle(image.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last)
@@ -216,7 +228,8 @@ class PlanModel(nn.Module):
         queries = self.norm_query(queries)
         keyframes = queries[:, :-1]
 
-        position = self._vote(keyframes, fine, state, observation)
+        position, seen = self._vote(keyframes, fine, normals, state, observation)
+        keyframes = keyframes + self.look(torch.cat([keyframes, seen], dim=-1))
         readout = rearrange(self.readout(keyframes), "b (s a) c -> b s a c", s=NOW + 1).float()
         return PlanOutput(
             position=rearrange(position, "b (s a) c -> b s a c", s=NOW + 1) + 0.1 * readout[..., :3],
@@ -232,15 +245,17 @@ class PlanModel(nn.Module):
         self,
         queries: Float[Tensor, "b q c"],
         fine: Float[Tensor, "b n f"],
+        normals: Float[Tensor, "b v 3 h w"],
         state: Float[Tensor, "b a c"],
         observation: Observation,
-    ) -> Float[Tensor, "b q 3"]:
-        """Positions [m] as weighted averages of the scene's points, each moved by its own offset."""
+    ) -> tuple[Float[Tensor, "b q 3"], Float[Tensor, "b q f2"]]:
+        """Positions [m] as weighted averages of the scene's points, each moved by its own offset; and what is there."""
         heads = self.config.vote_heads
         places = observation.points[..., ::2, ::2]  # one point for each 2 x 2 pixels of `fine`
         valid = rearrange(observation.valid[..., ::2, ::2], "b v h w -> b (v h w)")
         places = rearrange(places, "b v c h w -> b (v h w) c")
-        located = torch.cat([fine, normalise(places) * valid[..., None]], dim=-1)
+        facing = rearrange(normals[..., ::2, ::2], "b v c h w -> b (v h w) c")
+        located = torch.cat([fine, normalise(places) * valid[..., None], facing], dim=-1)
         offsets = 0.1 * rearrange(self.vote_offset(located), "b n (h c) -> b h n c", h=heads).float()
         candidates = torch.cat(
             [places[:, None] + offsets, repeat(observation.tcp[..., :3, 3], "b a c -> b h a c", h=heads)], dim=2
@@ -253,7 +268,10 @@ class PlanModel(nn.Module):
         attention = logits.masked_fill(~usable[:, None, None], -1e4).softmax(dim=-1)
         votes = attention @ torch.where(usable[:, None, :, None], candidates, 0.0)
         weights = self.vote_weight(queries).float().softmax(dim=-1)
-        return torch.einsum("bqh,bhqc->bqc", weights, votes)
+        values = torch.cat([self.vote_value(located), self.vote_state_value(state)], dim=1)
+        values = rearrange(values, "b n (h c) -> b h n c", h=heads)
+        seen = rearrange(attention.to(values.dtype) @ values, "b h q c -> b q (h c)")
+        return torch.einsum("bqh,bhqc->bqc", weights, votes), seen
 
     @torch.no_grad()
     def sample(self, observation: Observation, *, samples: int, steps: int, seed: int) -> PlanOutput:
@@ -274,6 +292,20 @@ class PlanModel(nn.Module):
             x = x + self.flow(x, t, mean.features) / steps
         position, rotation = FlowHead.apply_residual(mean, x)
         return mean._replace(position=position, rotation=rotation)
+
+
+def surface_normals(observation: Observation) -> Float[Tensor, "b v 3 h w"]:
+    """Unit normals in the world of the surface at each pixel, from the points around it; 0 where one is not valid.
+
+    All look the same way as seen from the camera, be it to it or from it.
+    """
+    points = functional.pad(observation.points.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
+    right = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
+    down = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
+    around = functional.pad(observation.valid.flatten(0, 1), (1, 1, 1, 1))
+    usable = around[..., 1:-1, 2:] * around[..., 1:-1, :-2] * around[..., 2:, 1:-1] * around[..., :-2, 1:-1]
+    normals = functional.normalize(torch.linalg.cross(right, down, dim=1), dim=1) * usable[:, None]
+    return normals.unflatten(0, observation.rgb.shape[:2])
 
 
 class FlowHead(nn.Module):

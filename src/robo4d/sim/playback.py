@@ -13,7 +13,7 @@ from robo4d.episodes.format import Motion, SceneStates
 from robo4d.geometry import Camera
 from robo4d.sim.cameras import CameraShell, at_size, sample_cameras
 from robo4d.sim.cell import Cell
-from robo4d.sim.labels import GRIPPER_LABELS
+from robo4d.sim.labels import GRIPPER_LABELS, Label
 from robo4d.sim.render import Renderer
 from robo4d.sim.state import ARMS
 
@@ -25,6 +25,8 @@ _PROBE_SIZE = 64
 """Width and height [px] of the images that cameras are tested with."""
 _MIN_GRIPPER_PX = 25
 """Pixels of a gripper at that size that count as seeing it; in plain sight there are 50 to 75."""
+_MIN_OBJECT_PX = 6
+"""Pixels of the task's objects at that size that count as seeing them; in plain sight there are 25 to 110."""
 _MAX_WORK_DIAGONAL = 0.55
 """Diagonal of the box [m] that must be in the picture; at 4 px a finger, an image of 128 px shows 0.64 m."""
 _WORKING_RANGE = 0.05
@@ -68,24 +70,29 @@ class Stage:
     def sample_cameras(
         self, rng: np.random.Generator, count: int, *, width: int, height: int, motion: Motion, scene: SceneStates
     ) -> tuple[Camera, ...]:
-        """Cameras that look at the place of work and see the grippers there, past furniture and arms."""
+        """Cameras that look at the place of work, and see the grippers there past furniture and arms.
+
+        They see the task's objects at the beginning, too: what neither camera of a lab sees, nobody could plan for.
+        """
         tools = motion.T_world_tcp[:, :, :3, 3]
         is_working = np.ptp(tools, axis=0).max(axis=-1) > _WORKING_RANGE
         working = [arm for arm, works in zip(ARMS, is_working, strict=True) if works]
         moments = np.linspace(0, len(scene.qpos) - 1, _PROBES).astype(int)
 
-        def sees_grippers(camera: Camera) -> bool:
+        def sees_work(camera: Camera) -> bool:
             probe = at_size(camera, width=_PROBE_SIZE, height=_PROBE_SIZE)
             in_sight = dict.fromkeys(working, 0)
             for moment in moments:
                 self.show(scene, int(moment))
                 labels = self.renderer.labels(probe)
+                if moment == 0 and (labels == Label.OBJECT).sum() < _MIN_OBJECT_PX:
+                    return False
                 for arm in working:
                     in_sight[arm] += int(np.isin(labels, GRIPPER_LABELS[arm]).sum() >= _MIN_GRIPPER_PX)
             return all(seen >= _PROBES_IN_SIGHT for seen in in_sight.values())
 
         shell = _around(tools[:, is_working if working else slice(None)].reshape(-1, 3))
-        return tuple(sample_cameras(rng, count, width=width, height=height, shell=shell, keep=sees_grippers))
+        return tuple(sample_cameras(rng, count, width=width, height=height, shell=shell, keep=sees_work))
 
 
 def _around(points: Float32[Array, "n 3"]) -> CameraShell:

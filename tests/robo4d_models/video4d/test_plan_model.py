@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from robo4d_models.video4d.coding import rotation_to_6d
 from robo4d_models.video4d.data import Augmentation, SampleFolder, plan_sample
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
-from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig
+from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig, surface_normals
 
 SMALL = PlanModelConfig(widths=(16, 32, 64), flow_width=64)
 
@@ -37,6 +39,25 @@ def test_the_loss_reaches_every_parameter(samples):
         (sum(plan_losses(output, sample.target).values()) + flow_loss(network, output, sample.target)).backward()
         optimizer.step()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_normals_turn_with_the_world(samples):
+    observation = batch(samples).observation
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    turned = replace(observation, points=torch.einsum("ij,bvjhw->bvihw", turn, observation.points))
+    normals = surface_normals(observation)
+    torch.testing.assert_close(
+        surface_normals(turned), torch.einsum("ij,bvjhw->bvihw", turn, normals), atol=1e-3, rtol=0
+    )
+    length = normals.norm(dim=2)
+    assert (length > 0.5).float().mean() > 0.3
+    torch.testing.assert_close(length[length > 0.5], torch.ones_like(length[length > 0.5]))
+
+
+def test_most_of_what_is_seen_of_a_table_is_level(samples):
+    observation = batch(samples).observation
+    on_table = (observation.points[:, :, 2].abs() < 0.01) & (surface_normals(observation).norm(dim=2) > 0.5)
+    assert surface_normals(observation)[:, :, 2][on_table].abs().median() > 0.99
 
 
 def test_a_few_samples_are_learned(samples):
