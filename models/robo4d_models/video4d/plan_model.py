@@ -9,8 +9,8 @@ Reads top to bottom: both views through one convolutional trunk; attention over 
 slot and arm; a position as an average over the scene's own points, each with a learned offset (3D attention), and what
 is seen there read once more for all else; and a small flow-matching head that samples what the averages leave open.
 
-Beside colours and points, the network gets the surface's normals. They follow from the points, but as differences of a
-centimetre in coordinates of half a metre, and a trunk this small then never learns which way a box is turned.
+Beside colours and points, the network gets which way the surface faces. That follows from the points, but as differences
+of a centimetre in coordinates of half a metre, and a trunk this small then never learns how a box is turned.
 """
 
 import math
@@ -140,8 +140,8 @@ class PlanModel(nn.Module):
         fine, middle, coarse = config.widths
         arms, votes = len(ARMS), config.vote_heads * config.vote_width
 
-        # Trunk: rgb, point, valid and normal of 2 x 2 pixels make one token at half the image's size.
-        self.stem = nn.Conv2d(10 * 4, fine, 3, padding=1)
+        # Trunk: rgb, point, valid and facing of 2 x 2 pixels make one token at half the image's size.
+        self.stem = nn.Conv2d((7 + FACING) * 4, fine, 3, padding=1)
         self.fine = ResidualBlock(fine)
         self.to_middle, self.middle = nn.Conv2d(fine, middle, 3, stride=2, padding=1), ResidualBlock(middle)
         self.to_coarse, self.coarse = nn.Conv2d(middle, coarse, 3, stride=2, padding=1), ResidualBlock(coarse)
@@ -167,11 +167,11 @@ class PlanModel(nn.Module):
 
         # 3D attention: queries against the points of all pixels and, as candidates of their own, both TCPs.
         self.vote_query = nn.Linear(coarse, votes)
-        self.vote_key, self.vote_state_key = nn.Linear(fine + 6, votes), nn.Linear(coarse, votes)
-        self.vote_offset = nn.Linear(fine + 6, 3 * config.vote_heads)
+        self.vote_key, self.vote_state_key = nn.Linear(fine + 3 + FACING, votes), nn.Linear(coarse, votes)
+        self.vote_offset = nn.Linear(fine + 3 + FACING, 3 * config.vote_heads)
         nn.init.normal_(self.vote_offset.weight, std=0.01)
         self.vote_weight = nn.Linear(coarse, config.vote_heads)
-        self.vote_value, self.vote_state_value = nn.Linear(fine + 6, votes), nn.Linear(coarse, votes)
+        self.vote_value, self.vote_state_value = nn.Linear(fine + 3 + FACING, votes), nn.Linear(coarse, votes)
         self.look = nn.Sequential(nn.Linear(coarse + votes, 2 * coarse), nn.GELU(), nn.Linear(2 * coarse, coarse))
 
         self.readout = nn.Linear(coarse, 3 + 6 + 1 + 1 + 1)
@@ -187,13 +187,13 @@ class PlanModel(nn.Module):
         """The expected keyframes; `sample` draws from their distribution."""
         views = observation.rgb.shape[1]
         points = normalise(rearrange(observation.points, "b v c h w -> b v h w c")) * observation.valid[..., None]
-        normals = surface_normals(observation)
+        facing = facings(surface_normals(observation))
         image = torch.cat(
             [
                 observation.rgb,
                 rearrange(points, "b v h w c -> b v c h w"),
                 2 * observation.valid[:, :, None] - 1,
-                normals,
+                facing,
             ],
             dim=2,
         )
@@ -228,7 +228,7 @@ class PlanModel(nn.Module):
         queries = self.norm_query(queries)
         keyframes = queries[:, :-1]
 
-        position, seen = self._vote(keyframes, fine, normals, state, observation)
+        position, seen = self._vote(keyframes, fine, facing, state, observation)
         keyframes = keyframes + self.look(torch.cat([keyframes, seen], dim=-1))
         readout = rearrange(self.readout(keyframes), "b (s a) c -> b s a c", s=NOW + 1).float()
         return PlanOutput(
@@ -245,7 +245,7 @@ class PlanModel(nn.Module):
         self,
         queries: Float[Tensor, "b q c"],
         fine: Float[Tensor, "b n f"],
-        normals: Float[Tensor, "b v 3 h w"],
+        facing: Float[Tensor, "b v g h w"],
         state: Float[Tensor, "b a c"],
         observation: Observation,
     ) -> tuple[Float[Tensor, "b q 3"], Float[Tensor, "b q f2"]]:
@@ -254,7 +254,7 @@ class PlanModel(nn.Module):
         places = observation.points[..., ::2, ::2]  # one point for each 2 x 2 pixels of `fine`
         valid = rearrange(observation.valid[..., ::2, ::2], "b v h w -> b (v h w)")
         places = rearrange(places, "b v c h w -> b (v h w) c")
-        facing = rearrange(normals[..., ::2, ::2], "b v c h w -> b (v h w) c")
+        facing = rearrange(facing[..., ::2, ::2], "b v c h w -> b (v h w) c")
         located = torch.cat([fine, normalise(places) * valid[..., None], facing], dim=-1)
         offsets = 0.1 * rearrange(self.vote_offset(located), "b n (h c) -> b h n c", h=heads).float()
         candidates = torch.cat(
@@ -280,17 +280,14 @@ class PlanModel(nn.Module):
         Args:
             observation: One observation (batch of 1); the trunk runs once for all samples.
             samples: Number of draws, along the batch axis of the result.
-            steps: Euler steps of the flow; the distribution is a correction of a few cm, so 4 are plenty.
+            steps: Euler steps of the flow.
             seed: Selects the draws; equal seeds give equal draws.
         """
         mean = PlanOutput(*(value.expand(samples, *value.shape[1:]) for value in self(observation)))
         generator = torch.Generator().manual_seed(seed)
         shape = (samples, NOW + 1, len(ARMS), FlowHead.RESIDUAL)
-        x = torch.randn(shape, generator=generator).to(mean.position.device)
-        for step in range(steps):
-            t = torch.full((samples,), step / steps, device=x.device)
-            x = x + self.flow(x, t, mean.features) / steps
-        position, rotation = FlowHead.apply_residual(mean, x)
+        noise = torch.randn(shape, generator=generator).to(mean.position.device)
+        position, rotation = FlowHead.apply_residual(mean, self.flow.transport(noise, mean.features, steps))
         return mean._replace(position=position, rotation=rotation)
 
 
@@ -306,6 +303,23 @@ def surface_normals(observation: Observation) -> Float[Tensor, "b v 3 h w"]:
     usable = around[..., 1:-1, 2:] * around[..., 1:-1, :-2] * around[..., 2:, 1:-1] * around[..., :-2, 1:-1]
     normals = functional.normalize(torch.linalg.cross(right, down, dim=1), dim=1) * usable[:, None]
     return normals.unflatten(0, observation.rgb.shape[:2])
+
+
+FACING = 7
+"""Channels of `facings`."""
+
+
+def facings(normals: Float[Tensor, "b v 3 h w"]) -> Float[Tensor, "b v g h w"]:
+    """Normals, and the second and fourth harmonic of their azimuth, as long as the normal is level.
+
+    Opposite faces of an upright box share the second one, all four the fourth: averages over whatever is seen of a box
+    tell how it is turned.
+    """
+    x, y = normals[:, :, 0], normals[:, :, 1]
+    level = torch.sqrt(x**2 + y**2).clamp(min=1e-6)
+    x2, y2 = (x**2 - y**2) / level, 2 * x * y / level
+    x4, y4 = (x2**2 - y2**2) / level, 2 * x2 * y2 / level
+    return torch.cat([normals, torch.stack([x2, y2, x4, y4], dim=2)], dim=2)
 
 
 class FlowHead(nn.Module):
@@ -346,6 +360,16 @@ class FlowHead(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens)
         return rearrange(self.out(tokens), "b s (a c) -> b s a c", a=x.shape[2])
+
+    def transport(
+        self, noise: Float[Tensor, "b s a 6"], features: Float[Tensor, "b s a c"], steps: int
+    ) -> Float[Tensor, "b s a 6"]:
+        """The residual to which the flow takes noise, in Euler steps."""
+        x = noise
+        for step in range(steps):
+            t = torch.full((len(x),), step / steps, device=x.device)
+            x = x + self(x, t, features) / steps
+        return x
 
     @classmethod
     def residual(

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from robo4d_models.video4d.coding import rotation_to_6d
 from robo4d_models.video4d.data import Augmentation, SampleFolder, plan_sample
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
-from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig, surface_normals
+from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig, facings, surface_normals
 
 SMALL = PlanModelConfig(widths=(16, 32, 64), flow_width=64)
 
@@ -58,6 +59,16 @@ def test_most_of_what_is_seen_of_a_table_is_level(samples):
     observation = batch(samples).observation
     on_table = (observation.points[:, :, 2].abs() < 0.01) & (surface_normals(observation).norm(dim=2) > 0.5)
     assert surface_normals(observation)[:, :, 2][on_table].abs().median() > 0.99
+
+
+def test_all_sides_of_an_upright_box_share_a_channel_that_tells_how_it_is_turned():
+    angles = np.deg2rad(20) + np.pi / 2 * np.arange(4)
+    sides = torch.tensor(np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=0), dtype=torch.float32)
+    facing = facings(sides[None, None, :, None])[0, 0, :, 0]
+    fourth = facing[-2:].mean(dim=-1)
+    assert torch.rad2deg(torch.atan2(fourth[1], fourth[0])).item() / 4 == pytest.approx(20, abs=1e-3)
+    up = facings(torch.tensor([0.0, 0.0, 1.0]).reshape(1, 1, 3, 1, 1)).flatten()
+    assert up.tolist() == [0, 0, 1, 0, 0, 0, 0]
 
 
 def test_a_few_samples_are_learned(samples):
