@@ -81,6 +81,8 @@ class GripperEvent:
     """When the command is sent, on the plan's clock [s]."""
     open: bool
     """True to open, False to grasp."""
+    opening_m: float | None = None
+    """Distance between the fingers afterwards [m], as the video shows it; None where it does not."""
 
     @classmethod
     def example(cls) -> "GripperEvent":

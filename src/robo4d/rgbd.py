@@ -1,6 +1,7 @@
 """RGB-D images of one camera, and the pair of views that the 4D model looks at."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -52,11 +53,28 @@ class RgbdFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmPosture:
+    """How an arm stands."""
+
+    joints: Float[Array, "7"]
+    """[rad]"""
+    opening_m: float
+    """Distance between the fingers [m]."""
+
+    @classmethod
+    def example(cls) -> "ArmPosture":
+        """The posture that Franka calls ready, the gripper open."""
+        return cls(joints=np.array([0, -np.pi / 4, 0, -3 * np.pi / 4, 0, np.pi / 2, np.pi / 4]), opening_m=0.08)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RgbdPair:
     """Two views of one moment. View n is the reference: all results are expressed in its frame (paper, section 3.2)."""
 
     n: RgbdFrame
     m: RgbdFrame
+    foreseen: Mapping[str, ArmPosture] = field(default_factory=dict)
+    """How each arm will stand, by name, where the views are predicted; empty where they were seen."""
 
     @classmethod
     def example(cls) -> "RgbdPair":

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
+from robo4d.rgbd import ArmPosture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class GripperTrack:
     """Distance between the fingers [m]; NaN where unknown."""
     open: Bool[Array, " t"]
     """Whether the gripper counts as open (paper, section 3.4), debounced by the tracker."""
+    foreseen: ArmPosture | None = None
+    """How the arm will stand in the observation, where that is predicted; None where it was seen."""
 
     def __post_init__(self) -> None:
         """Refuse times and confidences that cannot be those of a video."""

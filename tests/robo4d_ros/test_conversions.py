@@ -13,6 +13,7 @@ from wire import assert_equal, through_the_wire
 
 from robo4d import Intrinsics, PointmapVideo
 from robo4d.geometry import se3
+from robo4d.rgbd import ArmPosture, RgbdPair
 from robo4d.track import GripperTrack
 
 TRACK = GripperTrack(
@@ -101,6 +102,18 @@ def test_a_track_comes_back_as_it_was_also_where_the_gripper_was_lost():
     confidence[2], opening_m[2] = 0, np.nan
     track = dataclasses.replace(track, Ts_world_tcp=Ts, confidence=confidence, opening_m=opening_m)
     assert_equal(conversions.track_from_message(through_the_wire(conversions.message_from_track(track))), track)
+
+
+def test_what_is_foreseen_comes_back_with_its_pair_and_its_track_and_must_be_finite():
+    posture = ArmPosture(joints=np.linspace(-1, 1, 7), opening_m=0.05)
+    track = dataclasses.replace(TRACK, foreseen=posture)
+    assert_equal(conversions.track_from_message(through_the_wire(conversions.message_from_track(track))), track)
+    pair = dataclasses.replace(RgbdPair.example(), foreseen={"left": posture, "right": ArmPosture.example()})
+    message = through_the_wire(conversions.message_from_pair(pair))
+    assert_equal(conversions.pair_from_message(message).foreseen, pair.foreseen)
+    message.foreseen[1].opening = math.nan
+    with pytest.raises(ValueError, match="posture of the right arm must be finite"):
+        conversions.pair_from_message(message)
 
 
 def test_a_track_in_another_frame_or_of_unequal_lists_is_refused():

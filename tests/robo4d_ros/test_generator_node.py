@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
+from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
 from robo4d_msgs.action import Generate
 from robo4d_msgs.msg import GripperTrack as TrackMessage
@@ -21,6 +22,7 @@ from ros_probe import Probe, Process
 from sensor_msgs.msg import Image, PointCloud2
 
 from robo4d.interfaces import Cancelled
+from robo4d.rgbd import ArmPosture
 
 F = InjectFault.Request
 SIZE = 64
@@ -47,16 +49,20 @@ class Cell:
         self.generator.close()
         self.sim.close()
 
-    def ask(self, seed=0):
-        return self.probe.send_goal(Generate, "generate", Generate.Goal(seed=seed))
+    def ask(self, **goal):
+        return self.probe.send_goal(Generate, "generate", Generate.Goal(**goal))
 
     def inject(self, fault, target=""):
         assert self.probe.call(InjectFault, "sim/inject_fault", F(fault=fault, target=target)).success
 
 
+POSTURES = conversions.messages_from_postures(dict.fromkeys(("left", "right"), ArmPosture.example()))
+
+
 @pytest.fixture(scope="module")
 def cell():
     cell = Cell()
+    cell.first = cell.ask(continued=Time(sec=7), continued_at=1.0, arms=POSTURES).result(PATIENT_S).result
     cell.goal = cell.ask()
     while not cell.goal.result(PATIENT_S).result.success:  # until both cameras have been heard
         cell.goal = cell.ask()
@@ -82,6 +88,26 @@ def test_a_goal_becomes_a_video_of_the_newest_pair(cell):
     told = cell.probe.listen(TrackMessage, "predicted/left/track", LATCHED)
     track = conversions.track_from_message(told.wait(lambda m: m.header.stamp == answer.result.observation))
     np.testing.assert_allclose(track.times_s[1:], video.times_s)
+
+
+def test_the_end_of_a_video_that_was_never_made_is_refused_by_name(cell):
+    assert not cell.first.success
+    assert "the predicted end of a video from images of 7.000 s is not known" in cell.first.message
+
+
+def test_a_video_goes_on_from_where_the_last_one_ends_but_none_from_that_one(cell):
+    seen = cell.goal.result().result.observation
+    ahead = cell.ask(continued=seen, continued_at=5.0, arms=POSTURES).result(PATIENT_S).result
+    assert ahead.success, ahead.message
+    assert 0 < conversions.ns_from_time(ahead.observation) - conversions.ns_from_time(seen) < 1000
+    pair = conversions.pair_from_message(cell.observations.wait(lambda m: m.n.color.header.stamp == ahead.observation))
+    last = conversions.video_from_message(cell.videos.wait(lambda m: m.header.stamp == seen))
+    np.testing.assert_array_equal(pair.n.rgb, last.rgb[0, -1])
+    assert set(pair.foreseen) == {"left", "right"}
+    again = cell.ask(continued=ahead.observation, continued_at=5.0, arms=POSTURES).result(PATIENT_S).result
+    assert "starts from a prediction itself" in again.message
+    late = cell.ask(continued=seen, continued_at=5.0, arms=POSTURES).result(PATIENT_S).result
+    assert "is not the last one" in late.message
 
 
 def test_viewers_get_clouds_and_pictures(cell):
@@ -151,9 +177,9 @@ class Painter:
         while not self.brush.acquire(timeout=0.01):
             if goal.is_over:
                 raise Cancelled
-        if goal.seed == 13:
+        if goal.request.seed == 13:
             raise RuntimeError("no paint left")
-        return goal.seed
+        return goal.request.seed
 
     def close(self):
         self.jobs.close()

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from wire import assert_equal, through_the_wire
 
 from robo4d.geometry import se3
 from robo4d.plan import ArmPlan, Code, GripperEvent, Plan, Verdict
+from robo4d.rgbd import ArmPosture
 
 JOINTS = {arm: [f"{arm}_joint{i}" for i in range(1, 8)] for arm in ("left", "right")}
 
@@ -27,7 +29,10 @@ PLAN = Plan(
     times_s=TIMES,
     video_times_s=np.array([0.0, 0.5, 0.5]),
     arms={"left": ARM, "right": ARM},
-    events=(GripperEvent(arm="left", time_s=0.5, open=False), GripperEvent(arm="right", time_s=1.25, open=True)),
+    events=(
+        GripperEvent(arm="left", time_s=0.5, open=False, opening_m=0.05),
+        GripperEvent(arm="right", time_s=1.25, open=True),
+    ),
     keyframes={},
 )
 
@@ -45,6 +50,20 @@ def test_a_plan_comes_back_as_it_was_but_for_the_keyframes(plan):
     back = plan_conversions.plan_from_message(through_the_wire(message))
     assert_equal(back, dataclasses.replace(plan, keyframes={}))
     assert message.id == "7"
+
+
+def test_arms_will_stand_where_the_plan_ends_and_others_where_they_stand():
+    plan = dataclasses.replace(PLAN, arms={"left": ARM})
+    message = plan_conversions.message_from_plan(plan, plan_id="7", joint_names=JOINTS)
+    now = {arm: ArmPosture(joints=np.full(7, 0.5), opening_m=0.03) for arm in ("left", "right")}
+    after = plan_conversions.postures_after(message, now)
+    np.testing.assert_allclose(after["left"].joints, ARM.joints[-1])
+    np.testing.assert_allclose(after["right"].joints, 0.5)
+    assert [after[arm].opening_m for arm in ("left", "right")] == [0.05, 0.08]
+    message.gripper_events = message.gripper_events[:1]
+    message.gripper_events[0].opening = math.nan
+    after = plan_conversions.postures_after(message, now)
+    assert [after[arm].opening_m for arm in ("left", "right")] == [0.0, 0.03]
 
 
 def test_a_plan_whose_arms_have_different_times_is_refused():

@@ -8,6 +8,7 @@ import pytest
 from arm_stand_in import T_WORLD_BASE, ArmStandIn
 from execution_rig import HOME, READY
 from nav_msgs.msg import Path
+from robo4d_msgs.msg import ExecutorState
 from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import Plan as PlanMessage
 from robo4d_ros.conversions import matrix_from_pose, message_from_track
@@ -23,6 +24,7 @@ from robo4d.plan import Code
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.robot import MountedArm, RobotDescription, two_arms
 from robo4d.planning.urdf import Mesh, urdf
+from robo4d.rgbd import ArmPosture
 from robo4d.track import GripperTrack
 
 FRAMES = 6
@@ -100,6 +102,36 @@ def test_tracks_of_both_arms_become_a_plan_that_starts_where_the_robot_is(cell):
         np.testing.assert_allclose(plan.arms[arm].joints[0], READY, atol=1e-6)
     end = plan.arms["left"].Ts_world_tcp[-1, :3, 3]
     np.testing.assert_allclose(end, START["left"][:3, 3] + [0.05, 0.0, -0.05], atol=3e-3)
+
+
+def ahead(arm, stamp_ns, joints=READY):
+    """A track from where the arm is predicted to stand."""
+    return dataclasses.replace(track(arm, stamp_ns), foreseen=ArmPosture(joints=joints, opening_m=0.08))
+
+
+def test_a_plan_from_a_predicted_end_waits_for_the_end_of_the_execution(cell):
+    executor = cell.probe.publisher(ExecutorState, "executor/state", LATCHED)
+    now_ns = cell.now_ns()
+    executor.publish(ExecutorState(state=ExecutorState.EXECUTING))
+    seen_ns, ahead_ns = now_ns - 10, now_ns
+    cell.plan(track("left", seen_ns), track("right", seen_ns))  # it has heard of the executor since
+    cell.send(ahead("left", ahead_ns), ahead("right", ahead_ns))
+    cell.arms.wait_until_told()
+    assert [m.header.stamp.nanosec for m in cell.plans.messages] == [seen_ns % 10**9]
+    cell.plans.clear()
+    executor.publish(ExecutorState(state=ExecutorState.READY, previous=ExecutorState.EXECUTING))
+    plan = plan_from_message(cell.plans.wait())
+    assert plan.stamp_ns == ahead_ns
+    assert plan.verdict.accepted, plan.verdict.reason
+    assert {event.opening_m for event in plan.events} == {0.02}
+
+
+def test_a_plan_from_a_predicted_end_is_refused_where_the_arms_did_not_come_to_it(cell):
+    now_ns = cell.now_ns()
+    message = cell.plan(ahead("left", now_ns, READY + 0.1), ahead("right", now_ns))
+    assert message.verdict.code == Code.START_MISMATCH
+    stale_ns = now_ns - 120 * 10**9  # its age counts from what was seen
+    assert cell.plan(ahead("left", stale_ns), ahead("right", stale_ns)).verdict.code == Code.STALE_OBSERVATION
 
 
 def test_viewers_see_raw_and_smoothed_path_and_trajectory(cell):

@@ -34,3 +34,9 @@ def acting_moment_s(path: PosePath, start_s: float, end_s: float) -> float:
     way = path.poses(np.linspace(0, slowest_s, _SAMPLES))
     distances, angles = se3.distance(np.broadcast_to(way[0], way.shape), way)
     return 0.0 if distances.max() < _STILL_M and angles.max() < _STILL_RAD else slowest_s
+
+
+def shown_opening_m(opening_m: Float[Array, " t"]) -> float | None:
+    """The distance between fingers that have acted [m] as these frames show it; None where none does."""
+    seen = opening_m[np.isfinite(opening_m)]
+    return float(np.median(seen)) if len(seen) else None

@@ -20,7 +20,7 @@ from robo4d.planning.gates import (
     check_track,
     check_workspace,
 )
-from robo4d.planning.gripper import acting_moment_s, transitions
+from robo4d.planning.gripper import acting_moment_s, shown_opening_m, transitions
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.limits import MotionLimits, check_joint_positions, check_motion
 from robo4d.planning.path import PosePath
@@ -251,11 +251,12 @@ class Planner:
                 acting_moment_s(paths[name].path, times_s[frame - 1], times_s[frame]),
                 name,
                 bool(track.open[frame]),
+                shown_opening_m(track.opening_m[frame:until]),
             )
             for name, track in tracks.items()
-            for frame in transitions(track.open, config.min_dwell_frames)
+            for frame, until in pairwise([*transitions(track.open, config.min_dwell_frames), len(times_s)])
         ]
-        event_times = {time for time, _, _ in changes}
+        event_times = {time for time, *_ in changes}
         stops = sorted(event_times | {0.0, float(times_s[-1])})
         limits = [
             rate_limits(
@@ -288,7 +289,8 @@ class Planner:
                 for name, path in paths.items()
             },
             events=tuple(
-                GripperEvent(arm=name, time_s=arrival[time], open=opens) for time, name, opens in sorted(changes)
+                GripperEvent(arm=name, time_s=arrival[time], open=opens, opening_m=opening_m)
+                for time, name, opens, opening_m in sorted(changes, key=lambda change: change[:3])
             ),
             keyframes=keyframes,
         )

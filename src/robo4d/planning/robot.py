@@ -209,16 +209,21 @@ class RobotState:
     joint_velocities: Mapping[str, Float[Array, "7"]]
     """[rad/s]"""
 
+    @property
+    def speed_rad_s(self) -> float:
+        """Of the fastest joint of all arms [rad/s]."""
+        return max(float(np.abs(velocities).max()) for velocities in self.joint_velocities.values())
+
+    @classmethod
+    def at_rest(cls, stamp_ns: int, joints: Mapping[str, Float[Array, "7"]]) -> "RobotState":
+        """Arms that stand still at these positions [rad], by name."""
+        return cls(stamp_ns=stamp_ns, joints=joints, joint_velocities={arm: np.zeros(7) for arm in joints})
+
     @classmethod
     def example(cls) -> "RobotState":
         """Both arms at rest in the posture that Franka calls ready."""
         ready = np.array([0, -np.pi / 4, 0, -3 * np.pi / 4, 0, np.pi / 2, np.pi / 4])
-        names = ("left", "right")
-        return cls(
-            stamp_ns=0,
-            joints=dict.fromkeys(names, ready),
-            joint_velocities=dict.fromkeys(names, np.zeros(7)),
-        )
+        return cls.at_rest(0, dict.fromkeys(("left", "right"), ready))
 
 
 def _read(file: str) -> dict[str, Any]:

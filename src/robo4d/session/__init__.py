@@ -1,6 +1,7 @@
 """A session: from looking to looking again. `machine.py` decides, and knows neither clocks nor ROS."""
 
-from robo4d.session.machine import Session, SessionConfig
+from robo4d.session.config import SessionConfig
+from robo4d.session.machine import Session
 from robo4d.session.values import (
     Command,
     Execute,

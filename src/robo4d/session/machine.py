@@ -2,12 +2,18 @@
 
 It has no clock and no threads. Requests of the operator and news of the other parts change its state; `step` gives what
 is to be done about it. Every wait has a limit, and every end a sentence that says what to do.
+
+With `overlap`, the next plan is made while a plan is executed, from where it is predicted to end, and comes to review
+as soon as the execution has ended well. Whatever goes wrong with either of them, the next plan is dropped and the
+session observes anew, which costs nothing but the time. Looks and predictions take turns: while a plan from a
+prediction is executed, nothing is made ahead, so that no plan follows from a prediction of a prediction.
 """
 
 import math
-from dataclasses import dataclass
 
 from robo4d.execution.outputs import State as ExecutorState
+from robo4d.session.attempt import Attempt
+from robo4d.session.config import SessionConfig
 from robo4d.session.values import (
     Command,
     Execute,
@@ -19,48 +25,6 @@ from robo4d.session.values import (
     Surroundings,
     Transition,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionConfig:
-    """How a session goes on by itself, and how long it waits."""
-
-    auto_approve: bool = False
-    """Execute accepted plans without asking anybody, and give up what would need somebody: for simulation only."""
-    max_looks: int = 20
-    """Plans that are executed before the session ends."""
-    still_looks: int = 2
-    """Plans without motion, one after the other, that end the session: nothing is left to do."""
-    max_attempts: int = 3
-    """Videos that are made, with a seed each, before an observation without an accepted plan ends in HOLD."""
-    seed: int = 0
-    """Of the first video; each further one takes the next."""
-    speed_scale: float = 1.0
-    """Share of its own speed at which a plan is executed, 0.1 to 1."""
-    rest_s: float = 0.6
-    """The arms must have stood still this long before an observation counts [s]: longer than images are old."""
-    handover_limit_s: float = 15.0
-    """For the arms to come to rest [s]."""
-    observe_limit_s: float = 15.0
-    """For the generator to begin [s]."""
-    generate_limit_s: float = 180.0
-    """For a video [s]; the paper's model takes 30 s on its GPU."""
-    plan_limit_s: float = 60.0
-    """For tracking and planning [s]."""
-    review_limit_s: float = 90.0
-    """For the operator's decision [s]; the executor takes no plan whose observation is older than 120 s."""
-    execution_slack_s: float = 30.0
-    """Beyond the duration of a plan at its speed, for grippers and stops [s]."""
-    pause_limit_s: float = 300.0
-    """For a paused plan to be resumed [s]."""
-
-    def __post_init__(self) -> None:
-        """Refuse what would never begin or never end."""
-        counts = (self.max_looks, self.still_looks, self.max_attempts)
-        waits = [value for name, value in vars(self).items() if name.endswith("_s")]
-        if min(counts) < 1 or min(waits) <= 0 or not 0.1 <= self.speed_scale <= 1 or self.seed < 0:
-            raise ValueError(f"counts and times must be positive, speed_scale 0.1 to 1, seed not negative, got {self}")
-
 
 _ACTIVE = (State.HANDOVER, State.OBSERVE, State.PLANNING, State.REVIEW, State.EXECUTING, State.PAUSED)
 _GENERATING = (State.OBSERVE, State.PLANNING)
@@ -93,10 +57,12 @@ class Session:
         self._commands: list[Command] = []
         self._transitions: list[Transition] = []
         self._looks = self._still = self._attempts = self._videos = 0
-        self._generating = self._taken_over = self._pausing = False
-        self._observation_ns: int | None = None
-        self._early: Proposal | None = None
+        self._taken_over = self._pausing = False
+        self._attempt: Attempt | None = None
+        """At the next plan; while a plan is executed, that is the one ahead."""
         self._plan: Proposal | None = None
+        self._foreseen = False
+        """Whether the plan, or the attempt that is waited for, starts from a prediction."""
 
     @property
     def state(self) -> State:
@@ -149,7 +115,7 @@ class Session:
 
     def generation_began(self) -> None:
         """The generator has taken its observation."""
-        if self._state is State.OBSERVE and self._generating:
+        if self._state is State.OBSERVE and self._attempt:
             self._go(State.PLANNING, "a video is being made")
 
     def generated(self, observation_ns: int | None, message: str) -> None:
@@ -159,41 +125,15 @@ class Session:
             observation_ns: Exposure of the observation [ns]; None where there is no video.
             message: What prevented it.
         """
-        if self._state not in _GENERATING or not self._generating:
-            return
-        self._generating = False
-        if observation_ns is None:
-            self._failed(f"no video: {message}")
-        elif observation_ns < self._rest_stamp_ns:
-            self._failed("the video starts from an image in which the arms still moved: are the cameras slow?")
-        else:
-            self._observation_ns = observation_ns
-            self._go(State.PLANNING, "the video is made; it is tracked and planned with")
-            if self._early is not None:
-                self.planned(self._early)
+        if self._attempt and self._attempt.generating:
+            self._attempt.generated(observation_ns, message)
+            self._judge()
 
     def planned(self, proposal: Proposal) -> None:
         """A plan was published. Plans of other observations are ignored."""
-        if self._state not in _GENERATING:
-            return
-        if self._observation_ns is None:  # it came before the generator's answer
-            self._early = proposal
-            return
-        if proposal.stamp_ns != self._observation_ns:
-            return
-        if proposal.refusal:
-            self._failed(f"plan {proposal.plan_id} was refused: {proposal.refusal}")
-        elif proposal.duration_s == 0:
-            self._still += 1
-            if self._still >= self._config.still_looks:
-                self._leave(State.IDLE, f"done: {self._still} plans in a row hold no motion")
-            else:
-                self._observe("the plan holds no motion: look again")
-        else:
-            self._plan, self._still = proposal, 0
-            self._go(State.REVIEW, f"plan {proposal.plan_id} awaits a decision")
-            if self._config.auto_approve:
-                self._execute("approved automatically")
+        if self._attempt:
+            self._attempt.planned(proposal)
+            self._judge()
 
     def executed(self, success: bool, code: str, message: str) -> None:
         """How the execution ended."""
@@ -204,14 +144,18 @@ class Session:
             self._attempts = 0
             if self._looks >= self._config.max_looks:
                 self._leave(State.IDLE, f"the limit of {self._looks} executed plans is reached")
-            else:
+            elif self._attempt is None:
                 self._observe("the plan is executed")
+            else:
+                self._plan, self._foreseen = None, True
+                self._go(State.PLANNING, "the plan is executed; the next one was begun from its predicted end")
+                self._judge()
         elif code in _NEW_LOOK or self._config.auto_approve:
             cause = self._reason if self._state is State.PAUSED else f"{code}: {message}"
             self._failed(f"the plan was not executed to its end, {cause}")
         else:
             self._go(State.HOLD, f"the execution ended, {code}: {message}; `resume` observes again")
-            self._plan = None
+            self._drop()
 
     def executor_is(self, state: ExecutorState, reason: str) -> None:
         """What the executor does now."""
@@ -226,6 +170,8 @@ class Session:
             self._go(State.HOLD, "teleoperation has ended: `resume` observes again, `stop` gives up")
         elif self._state is State.TELEOP:
             self._go(State.IDLE, "teleoperation has ended")
+        elif self._state is State.EXECUTING and state is ExecutorState.EXECUTING:
+            self._look_ahead()
         elif self._state is State.EXECUTING and state is ExecutorState.PAUSED:
             self._go(State.PAUSED, reason)
             if self._config.auto_approve and not self._pausing:
@@ -254,17 +200,24 @@ class Session:
             self._leave(State.HOLD, f"the node {' and '.join(gone)} is not there: start it, then `resume`")
         elif self._state is State.HANDOVER and self._rested:
             self._observe("the arms rest")
-        elif self._state is State.OBSERVE and self._rested and not self._generating:
+        elif self._state is State.OBSERVE and self._rested and self._attempt is None:
             assert self._rest_since is not None
             self._rest_stamp_ns = self._rest_since[1]
-            self._commands.append(Generate(seed=self._config.seed + self._videos))
-            self._videos, self._generating = self._videos + 1, True
+            self._generate()
         elif self._now_ns - self._since_ns > 1e9 * self._limit_s:
-            self._leave(State.HOLD, f"{self._overdue} within {self._limit_s:.0f} s; then `resume`")
+            overdue = f"{self._overdue} within {self._limit_s:.0f} s"
+            if self._state is State.PLANNING and self._foreseen:
+                self._failed(overdue)
+            else:
+                self._leave(State.HOLD, f"{overdue}; then `resume`")
 
     @property
     def _rested(self) -> bool:
         return self._rest_since is not None and self._now_ns - self._rest_since[0] >= 1e9 * self._config.rest_s
+
+    @property
+    def _generating(self) -> bool:
+        return self._attempt is not None and self._attempt.generating
 
     @property
     def _limit_s(self) -> float:
@@ -311,11 +264,53 @@ class Session:
         self._go(State.HANDOVER, reason)
 
     def _observe(self, reason: str) -> None:
-        self._plan = self._early = self._observation_ns = None
+        self._drop()
         self._go(State.OBSERVE, reason)
 
+    def _generate(self, continues: str = "") -> None:
+        self._commands.append(Generate(seed=self._config.seed + self._videos, continues=continues))
+        self._videos, self._attempt = self._videos + 1, Attempt()
+
+    def _look_ahead(self) -> None:
+        """Begin with the next plan when the motion has begun, if there will be one that may start from its end."""
+        last = self._looks + 1 >= self._config.max_looks
+        if self._config.overlap and not self._foreseen and not last and self._attempt is None:
+            self._generate(continues=self.plan_id)
+
+    def _judge(self) -> None:
+        """Go on with an attempt that has come to something, unless it is ahead of its time."""
+        attempt, plan = self._attempt, self._attempt.plan if self._attempt else None
+        if attempt is None or attempt.generating or self._state not in _GENERATING:
+            return
+        if attempt.observation_ns is None:
+            self._failed(f"no video: {attempt.message}")
+        elif attempt.observation_ns < self._rest_stamp_ns and not self._foreseen:
+            self._failed("the video starts from an image in which the arms still moved: are the cameras slow?")
+        elif plan is None:
+            self._go(State.PLANNING, "the video is made; it is tracked and planned with")
+        elif plan.refusal:
+            self._failed(f"plan {plan.plan_id} was refused: {plan.refusal}")
+        elif plan.duration_s == 0:
+            self._rests()
+        else:
+            self._plan, self._attempt, self._still = plan, None, 0
+            self._go(State.REVIEW, f"plan {plan.plan_id} awaits a decision")
+            if self._config.auto_approve:
+                self._execute("approved automatically")
+
+    def _rests(self) -> None:
+        """The plan holds no motion. That nothing is left to do is believed of what was seen only."""
+        self._still += not self._foreseen
+        if self._still >= self._config.still_looks:
+            self._leave(State.IDLE, f"done: {self._still} plans in a row hold no motion")
+        else:
+            self._observe("the plan holds no motion: look again")
+
     def _failed(self, reason: str) -> None:
-        """An attempt at this look has come to nothing."""
+        """An attempt at this look has come to nothing. Those that start from a prediction are no looks."""
+        if self._foreseen:
+            self._observe(f"{reason}; observing anew")
+            return
         self._attempts += 1
         if self._attempts < self._config.max_attempts:
             self._observe(f"{reason}; trying another video")
@@ -330,13 +325,17 @@ class Session:
 
     def _leave(self, state: State, reason: str) -> None:
         """Give up what is being done."""
-        if self._generating:
-            self._commands.append(Request.CANCEL_GENERATION)
-            self._generating = False
         if self._state in (State.EXECUTING, State.PAUSED) and state in (State.IDLE, State.HOLD):
             self._commands.append(Request.STOP)
         self._go(state, reason)
-        self._plan = self._early = self._observation_ns = None
+        self._drop()
+
+    def _drop(self) -> None:
+        """Forget the plan, and the attempt at the next one."""
+        if self._generating:
+            self._commands.append(Request.CANCEL_GENERATION)
+            self._rest_since = None  # so that the generator has heard of it before anything else is asked of it
+        self._plan, self._attempt, self._foreseen = None, None, False
 
     def _go(self, state: State, reason: str) -> None:
         if (state, reason) == (self._state, self._reason):

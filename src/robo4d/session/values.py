@@ -49,6 +49,8 @@ class Generate:
     """Have a video made."""
 
     seed: int
+    continues: str = ""
+    """The plan at whose predicted end it starts; empty where it starts from the newest images."""
 
 
 @dataclass(frozen=True, kw_only=True)

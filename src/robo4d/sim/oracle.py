@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray as Array
 
+from robo4d.foresight import foreseen_stamp_ns
 from robo4d.geometry import Camera, se3
 from robo4d.interfaces import Cancelled
 from robo4d.rgbd import RgbdFrame, RgbdPair
@@ -66,19 +67,23 @@ class OracleGenerator:
         self.foreseen: tuple[CellState, ...] = ()
         """The cell in the observation and in each frame of the last video: the truth that it shows."""
         self._stamp_ns = 0
+        self._ahead: dict[int, Snapshot] = {}
+        """The cell in each frame of the last video, by the frame's stamp."""
 
     def generate(
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
     ) -> PointmapVideo:
         """The future that follows the pair; the seed selects the faults. See `VideoGenerator.generate`.
 
+        The pair is one that the live cell has shown, or a frame of the last video (`robo4d.foresight`).
+
         Raises:
             ValueError: the pose of a camera is unknown.
         """
         cameras = [_camera(frame) for frame in (pair.n, pair.m)]
-        state = self._cell.restore(self._snapshot(pair.stamp_ns))
+        state = self._cell.restore(self._ahead.get(pair.stamp_ns) or self._snapshot(pair.stamp_ns))
         expert, asked = self._cell.task.expert(), dict[str, ArmCommand]()
-        states = [state]
+        states, ahead = [state], dict[int, Snapshot]()
         views: list[list[tuple[UInt8[Array, "h w 3"], Float32[Array, "h w"]]]] = [[] for _ in cameras]
         for frame in range(self.config.frames):
             if not progress(frame, self.config.frames):
@@ -87,6 +92,7 @@ class OracleGenerator:
                 asked |= expert.command(state)
                 state = self._cell.step(asked)
             states.append(state)
+            ahead[foreseen_stamp_ns(pair.stamp_ns, frame + 1)] = self._cell.snapshot()
             self._renderer.update(self._cell.data)
             for view, camera in zip(views, cameras, strict=True):
                 view.append(self._renderer.rgbd(camera))
@@ -95,7 +101,7 @@ class OracleGenerator:
             T_n_m = se3.inverse(cameras[0].T_world_camera) @ cameras[1].T_world_camera
             rng = np.random.default_rng([seed, pair.stamp_ns % 2**32])
             video = degrade_video(video, self.config.degradation, T_n_m=T_n_m, rng=rng)
-        self.foreseen, self._stamp_ns = tuple(states), pair.stamp_ns
+        self.foreseen, self._stamp_ns, self._ahead = tuple(states), pair.stamp_ns, ahead
         return video
 
     @property

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from robo4d.geometry import se3
-from robo4d.planning.gripper import acting_moment_s, transitions
+from robo4d.planning.gripper import acting_moment_s, shown_opening_m, transitions
 from robo4d.planning.path import PosePath
 
 
@@ -36,3 +36,8 @@ def test_the_fingers_act_at_once_where_the_hand_has_not_left_its_start(drift_m, 
     heights = 0.16 + drift_m * np.array([0, -1, 0, 5, 9])
     path = PosePath(np.arange(5.0), np.stack([se3.translation(0, 0, height) for height in heights]))
     assert (acting_moment_s(path, 0.0, 2.0) == 0.0) == at_once
+
+
+def test_what_the_fingers_hold_is_as_wide_as_the_frames_that_show_it_say():
+    assert shown_opening_m(np.array([np.nan, 0.05, 0.04, 0.045])) == 0.045
+    assert shown_opening_m(np.array([np.nan, np.nan])) is None

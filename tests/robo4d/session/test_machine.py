@@ -65,6 +65,18 @@ class Rig:
         self.session.planned(Proposal(plan_id=plan_id, stamp_ns=stamp_ns, refusal=refusal, duration_s=duration_s))
         self.step()
 
+    def begin_execution(self):
+        self.session.executor_is(ExecutorState.EXECUTING, "plan")
+        self.step()
+
+    def imagine_ahead(self, plan_id="2", refusal="", duration_s=5.0):
+        """The video from the predicted end of the plan in execution, tracked and planned with."""
+        stamp_ns = self.foreseen_ns = self.stamp_ns - 10**9
+        self.session.generation_began()
+        self.session.generated(stamp_ns, "")
+        self.session.planned(Proposal(plan_id=plan_id, stamp_ns=stamp_ns, refusal=refusal, duration_s=duration_s))
+        self.step()
+
     def execute(self, plan_id="1"):
         self.session.executor_is(ExecutorState.EXECUTING, "plan")
         self.session.executed(True, "ok", "done")
@@ -309,6 +321,186 @@ def test_stop_gives_everything_up():
     assert rig.state is State.IDLE
 
 
+def overlapping(**config):
+    """A session whose first plan, "1", is being executed, the next one having been asked for."""
+    rig = Rig(**{"auto_approve": True, "overlap": True} | config)
+    rig.session.start()
+    rig.imagine("1")
+    rig.begin_execution()
+    assert rig.commands[-1] == Generate(seed=rig.asked, continues="1")
+    rig.asked += 1
+    return rig
+
+
+def test_without_overlap_nothing_is_asked_for_while_a_plan_is_executed():
+    rig = overlapping()
+    other = Rig(auto_approve=True)
+    other.session.start()
+    other.imagine("1")
+    other.begin_execution()
+    assert isinstance(other.commands[-1], Execute)
+    assert isinstance(rig.commands[-1], Generate)
+
+
+def test_the_next_plan_is_made_during_the_execution_and_executed_at_its_end():
+    rig = overlapping()
+    rig.imagine_ahead("2")
+    assert (rig.state, rig.session.plan_id) == (State.EXECUTING, "1")
+    rig.session.executed(True, "ok", "done")
+    assert Execute(plan_id="2", speed_scale=1.0) in rig.step(at_rest=False)
+    assert [t.state.value for t in rig.transitions[-3:]] == ["planning", "review", "executing"]
+    assert [t.plan_id for t in rig.transitions[-3:]] == ["", "2", "2"]
+
+
+def test_the_operator_reviews_also_what_was_made_ahead():
+    rig = Rig(overlap=True)
+    rig.session.start()
+    rig.imagine("1")
+    rig.session.review("1", True, "")
+    rig.begin_execution()
+    rig.imagine_ahead("2")
+    rig.session.executed(True, "ok", "done")
+    rig.wait(20)
+    assert rig.state is State.REVIEW
+    rig.session.review("2", False, "too fast")
+    assert rig.state is State.OBSERVE
+
+
+def test_nothing_is_predicted_from_a_prediction_of_a_prediction():
+    rig = overlapping()
+    rig.imagine_ahead("2")
+    rig.session.executed(True, "ok", "done")
+    rig.begin_execution()
+    assert isinstance(rig.commands[-1], Execute)
+    rig.session.executed(True, "ok", "done")
+    assert rig.state is State.OBSERVE
+    rig.imagine("3")
+    rig.begin_execution()
+    assert rig.commands[-1] == Generate(seed=3, continues="3")
+
+
+def test_an_execution_is_not_followed_by_a_plan_beyond_the_limit():
+    rig = Rig(auto_approve=True, overlap=True, max_looks=1)
+    rig.session.start()
+    rig.imagine("1")
+    rig.begin_execution()
+    assert isinstance(rig.commands[-1], Execute)
+
+
+def test_a_pause_asks_for_nothing_twice_and_keeps_what_was_made_ahead():
+    rig = overlapping()
+    rig.session.pause()
+    rig.session.executor_is(ExecutorState.PAUSED, "paused by the operator")
+    rig.imagine_ahead("2")
+    assert rig.state is State.PAUSED
+    rig.session.resume()
+    rig.begin_execution()
+    assert sum(isinstance(command, Generate) for command in rig.commands) == rig.asked
+    rig.session.executed(True, "ok", "done")
+    assert Execute(plan_id="2", speed_scale=1.0) in rig.step()
+
+
+def test_a_video_that_is_late_is_waited_for_after_the_execution():
+    rig = overlapping()
+    rig.session.executed(True, "ok", "done")
+    rig.wait(20)
+    assert rig.state is State.PLANNING
+    rig.imagine_ahead("2")
+    assert Execute(plan_id="2", speed_scale=1.0) in rig.commands
+
+
+def test_a_video_or_a_plan_that_never_comes_is_given_up_for_a_look():
+    for seconds, answers in ((185, False), (65, True)):
+        rig = overlapping()
+        if answers:
+            rig.session.generated(rig.stamp_ns, "")
+        rig.session.executed(True, "ok", "done")
+        rig.wait(seconds)
+        assert "observing anew" in next(
+            t.reason for t in rig.transitions if t.state is State.OBSERVE and "anew" in t.reason
+        )
+        assert (Request.CANCEL_GENERATION in rig.commands) is not answers
+        assert rig.commands[-1] == Generate(seed=2)
+
+
+@pytest.mark.parametrize(
+    "ahead", [{"refusal": "INNOVATION: not there"}, {"duration_s": 0.0}], ids=["refused", "without motion"]
+)
+def test_a_plan_ahead_that_is_worth_nothing_is_dropped_for_a_look(ahead):
+    rig = overlapping(still_looks=1, max_attempts=1)
+    rig.imagine_ahead("2", **ahead)
+    assert rig.state is State.EXECUTING
+    rig.session.executed(True, "ok", "done")
+    assert rig.state is State.OBSERVE  # neither the end of the session nor an attempt that failed
+    rig.imagine("3")
+    assert rig.commands[-1] == Execute(plan_id="3", speed_scale=1.0)
+
+
+def test_a_generator_that_refuses_the_predicted_end_is_followed_by_a_look():
+    rig = overlapping(max_attempts=1)
+    rig.session.generated(None, "not the last video")
+    rig.session.executed(True, "ok", "done")
+    assert rig.state is State.OBSERVE
+    assert "not the last video; observing anew" in rig.reason
+
+
+@pytest.mark.parametrize("code", ["start_mismatch", "stale_plan"])
+def test_a_plan_that_the_arms_did_not_come_to_is_dropped_for_a_look(code):
+    rig = overlapping(auto_approve=True, max_attempts=1)
+    rig.imagine_ahead("2")
+    rig.session.executed(True, "ok", "done")
+    rig.session.executed(False, code, "the arm is elsewhere")
+    assert rig.state is State.OBSERVE
+    rig.imagine("3")
+    assert rig.state is State.EXECUTING
+
+
+def test_what_was_made_ahead_of_a_plan_that_failed_is_never_executed():
+    rig = overlapping()
+    rig.imagine_ahead("2")
+    rig.session.executed(False, "contact", "it touched something")
+    assert rig.state is State.OBSERVE
+    rig.session.planned(Proposal(plan_id="2", stamp_ns=rig.foreseen_ns, refusal="", duration_s=5.0))
+    rig.imagine("3")
+    assert rig.commands[-1] == Execute(plan_id="3", speed_scale=1.0)
+
+
+def test_a_video_of_a_plan_that_failed_is_cancelled_before_another_one_is_asked_for():
+    rig = overlapping(rest_s=0.6)
+    rig.wait(5)  # the arms rest already, as after a pause
+    rig.session.executed(False, "start_mismatch", "the arm has moved")
+    assert rig.step() == (Request.CANCEL_GENERATION,)
+    rig.wait(0.4)
+    assert rig.commands[-1] is Request.CANCEL_GENERATION
+    rig.wait(0.4)
+    assert rig.commands[-1] == Generate(seed=2)
+
+
+@pytest.mark.parametrize(
+    ("news", "state"),
+    [
+        (lambda session: session.stop(), State.IDLE),
+        (lambda session: session.executor_is(ExecutorState.FAULT, "reflex"), State.FAULT),
+        (lambda session: session.executor_is(ExecutorState.TELEOP, "taken over"), State.TELEOP),
+    ],
+    ids=["stop", "fault", "teleop"],
+)
+@pytest.mark.parametrize("early", [True, False], ids=["plan ahead is there", "video is being made"])
+def test_whoever_ends_the_execution_ends_what_is_made_ahead(news, state, early):
+    rig = overlapping()
+    if early:
+        rig.imagine_ahead("2")
+    news(rig.session)
+    rig.step()
+    assert rig.state is state
+    assert (Request.CANCEL_GENERATION in rig.commands) is not early
+    rig.session.executed(False, "taken_over", "it has ended")
+    rig.session.generated(rig.stamp_ns, "")
+    rig.wait(5)
+    assert rig.state is state
+    assert sum(isinstance(command, Execute) for command in rig.commands) == 1
+
+
 def reach(state):
     """A session that waits in a state."""
     rig = Rig()
@@ -378,7 +570,7 @@ class AnyNews(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.rig, self.approved, self.count = Rig(), set(), 0
+        self.rig, self.approved, self.count = Rig(overlap=True), set(), 0
 
     @rule(request=st.sampled_from(["start", "stop", "pause", "resume"]))
     def ask(self, request):
@@ -407,7 +599,8 @@ class AnyNews(RuleBasedStateMachine):
     @rule(refusal=st.sampled_from(["", "too far"]), duration_s=st.sampled_from([0.0, 3.0]))
     def planned(self, refusal, duration_s):
         self.count += 1
-        observation_ns = self.rig.session._observation_ns or 0
+        attempt = self.rig.session._attempt
+        observation_ns = (attempt and attempt.observation_ns) or 0
         self.rig.session.planned(
             Proposal(plan_id=str(self.count), stamp_ns=observation_ns, refusal=refusal, duration_s=duration_s)
         )

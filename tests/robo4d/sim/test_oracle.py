@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from robo4d import RgbdFrame, RgbdPair
+from robo4d.foresight import foreseen_pair
 from robo4d.geometry import se3
 from robo4d.interfaces import Cancelled
+from robo4d.rgbd import ArmPosture
 from robo4d.sim.cameras import mounted_cameras
 from robo4d.sim.cell import Cell
 from robo4d.sim.oracle import OracleConfig, OracleGenerator
@@ -84,6 +86,21 @@ def test_times_names_and_cameras_are_those_of_the_observation(oracle, pair):
     np.testing.assert_allclose(video.times_s, [0.5, 1.0, 1.5])
     assert (video.frame, video.stamp_ns) == ("n", 7)
     assert video.intrinsics == (pair.n.intrinsics, pair.m.intrinsics)
+
+
+def test_it_goes_on_from_a_frame_of_its_last_video_as_the_expert_would(oracle, pair):
+    first = oracle.generate(pair, seed=0)
+    end = oracle.foreseen[-1]
+    arms = {arm: ArmPosture(joints=s.joints, opening_m=s.gripper_width) for arm, s in end.arms.items()}
+    ahead = foreseen_pair(first, pair, time_s=1.5, arms=arms)
+    second = oracle.generate(ahead, seed=0)
+    np.testing.assert_allclose(oracle.foreseen[0].arms["left"].joints, end.arms["left"].joints, atol=1e-9)
+    assert (
+        np.linalg.norm(oracle.foreseen[-1].arms["left"].T_world_tcp[:3, 3] - end.arms["left"].T_world_tcp[:3, 3]) > 0.02
+    )
+    assert second.stamp_ns == ahead.stamp_ns
+    oracle.generate(pair, seed=0)
+    np.testing.assert_allclose(oracle.foreseen[-1].arms["left"].joints, end.arms["left"].joints, atol=1e-9)
 
 
 def test_the_seed_selects_the_faults(live, pair):

@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from robo4d.geometry import se3
-from robo4d.rgbd import RgbdFrame, RgbdPair
+from robo4d.rgbd import ArmPosture, RgbdFrame, RgbdPair
 from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
 from robo4d_ros import images
@@ -167,12 +167,34 @@ def require_world(header: Header) -> None:
 
 def message_from_pair(pair: RgbdPair) -> robo4d_msgs.RgbdPair:
     """The message of the same name."""
-    return robo4d_msgs.RgbdPair(n=_message_from_frame(pair.n), m=_message_from_frame(pair.m))
+    return robo4d_msgs.RgbdPair(
+        n=_message_from_frame(pair.n), m=_message_from_frame(pair.m), foreseen=messages_from_postures(pair.foreseen)
+    )
 
 
 def pair_from_message(message: robo4d_msgs.RgbdPair) -> RgbdPair:
     """The core type of the same name. Its arrays are views of the message's memory."""
-    return RgbdPair(n=_frame_from_message(message.n), m=_frame_from_message(message.m))
+    return RgbdPair(
+        n=_frame_from_message(message.n),
+        m=_frame_from_message(message.m),
+        foreseen=postures_from_messages(message.foreseen),
+    )
+
+
+def messages_from_postures(postures: Mapping[str, ArmPosture]) -> list[robo4d_msgs.ArmPosture]:
+    """The messages of the same name, of each arm by name."""
+    return [
+        robo4d_msgs.ArmPosture(arm=arm, joints=posture.joints, opening=posture.opening_m)
+        for arm, posture in postures.items()
+    ]
+
+
+def postures_from_messages(messages: Sequence[robo4d_msgs.ArmPosture]) -> dict[str, ArmPosture]:
+    """The core type of the same name, by arm; ValueError where a message is not finite."""
+    for message in messages:
+        if not np.isfinite([*message.joints, message.opening]).all():
+            raise ValueError(f"the posture of the {message.arm} arm must be finite, got {message}")
+    return {m.arm: ArmPosture(joints=np.array(m.joints, float), opening_m=m.opening) for m in messages}
 
 
 def message_from_video(video: PointmapVideo) -> robo4d_msgs.PointmapVideo:
@@ -223,6 +245,7 @@ def message_from_track(track: GripperTrack) -> robo4d_msgs.GripperTrack:
         view=track.view.tolist(),
         opening=track.opening_m.tolist(),
         open=track.open.tolist(),
+        foreseen=messages_from_postures({track.arm: track.foreseen} if track.foreseen else {}),
     )
 
 
@@ -243,6 +266,7 @@ def track_from_message(message: robo4d_msgs.GripperTrack) -> GripperTrack:
         view=np.array(message.view, int),
         opening_m=np.array(message.opening, float),
         open=np.array(message.open, bool),
+        foreseen=postures_from_messages(message.foreseen).get(message.arm),
     )
 
 

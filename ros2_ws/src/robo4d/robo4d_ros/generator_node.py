@@ -1,4 +1,4 @@
-"""Imagines the future from the newest pair of RGB-D images, on request."""
+"""Imagines the future, on request: from the newest pair of RGB-D images, or from the predicted end of a plan."""
 
 import threading
 import time
@@ -10,9 +10,12 @@ from rclpy.node import Node
 from robo4d_models.video4d.svd.options import SvdOptions
 
 from robo4d import shipped
+from robo4d.foresight import foreseen_pair
 from robo4d.interfaces import Cancelled, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
+from robo4d.video import PointmapVideo
 from robo4d_ros import frames, parameters
+from robo4d_ros.conversions import ns_from_time, postures_from_messages
 from robo4d_ros.generator import models
 from robo4d_ros.generator.action import GenerateAction, Goal, WhenBusy
 from robo4d_ros.generator.views import VideoViews
@@ -66,6 +69,9 @@ class GeneratorNode(Node):
         self._pair_came = threading.Event()
         self._source = RgbdPairSource(self, config.cameras, on_pair=lambda _: self._pair_came.set(), frames=tf)
         self._views = VideoViews(self, config.show_period_s, config.arms)
+        self._history: RobotHistory | None = None
+        self._last: tuple[PointmapVideo, RgbdPair] | None = None
+        """The last video, and what it starts from."""
         self._make = self._maker(tf)
         self._generator: VideoGenerator | None = None
         self._jobs = Jobs(self, "generation")
@@ -84,28 +90,36 @@ class GeneratorNode(Node):
         folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
         if models.is_svd(folder):
             return models.svd(self, folder, config.svd)
-        return models.tiny(
-            self,
-            folder,
-            config.task,
-            arms=config.arms,
-            robot=config.robot,
-            history=RobotHistory(self, config.arms),
-            tf=tf,
-        )
+        self._history = history = RobotHistory(self, config.arms)
+        return models.tiny(self, folder, config.task, arms=config.arms, robot=config.robot, history=history, tf=tf)
 
     def _load(self) -> None:
         self._generator = self._make()
         self.get_logger().info(f"{self._config.generator}: ready to generate")
 
     def _generate(self, goal: Goal) -> int:
-        """One video, from the newest pair."""
+        """One video."""
         assert self._generator is not None  # `_load` came before
-        pair = self._fresh_pair(goal)
-        video = self._generator.generate(pair, seed=goal.seed, progress=goal.progress)
+        continued_ns = ns_from_time(goal.request.continued)
+        pair = self._foreseen_pair(goal, continued_ns) if continued_ns else self._fresh_pair(goal)
+        video = self._generator.generate(pair, seed=goal.request.seed, progress=goal.progress)
+        self._last = video, pair
         goal.progress(goal.steps, goal.steps)
         self._views.publish(video, pair, self._generator.told if isinstance(self._generator, TellsMotion) else {})
         return pair.stamp_ns
+
+    def _foreseen_pair(self, goal: Goal, continued_ns: int) -> RgbdPair:
+        """What the end of a plan will look like, as the last video shows it."""
+        if self._last is None or self._last[0].stamp_ns != continued_ns:
+            raise ValueError(
+                f"the predicted end of a video from images of {1e-9 * continued_ns:.3f} s is not known: it is not the "
+                "last one that was made here; start from the newest images (continued: 0)"
+            )
+        arms = postures_from_messages(goal.request.arms)
+        pair = foreseen_pair(*self._last, time_s=goal.request.continued_at, arms=arms)
+        if self._history:
+            self._history.foresee(pair.stamp_ns, arms)
+        return pair
 
     def _fresh_pair(self, goal: Goal) -> RgbdPair:
         """The newest pair, as soon as it may be used."""

@@ -17,6 +17,7 @@ from trajectory_msgs.msg import (
 )
 
 from robo4d.plan import ArmPlan, Code, GripperEvent, Plan, Verdict
+from robo4d.rgbd import ArmPosture
 from robo4d_ros.conversions import (
     WORLD,
     array_from_twist,
@@ -30,6 +31,9 @@ from robo4d_ros.conversions import (
     transform_from_matrix,
     twist,
 )
+
+_OPEN_M = 0.08
+"""Between the fingers of the Franka Hand when it is open [m]."""
 
 
 def message_from_plan(plan: Plan, *, plan_id: str, joint_names: Mapping[str, list[str]]) -> robo4d_msgs.Plan:
@@ -54,7 +58,12 @@ def message_from_plan(plan: Plan, *, plan_id: str, joint_names: Mapping[str, lis
         arms=[_message_from_arm(name, arm, plan.times_s, joint_names[name], stamp) for name, arm in plan.arms.items()],
         video_times=plan.video_times_s.tolist(),
         gripper_events=[
-            robo4d_msgs.GripperEvent(arm=event.arm, time_from_start=duration_from_s(event.time_s), open=event.open)
+            robo4d_msgs.GripperEvent(
+                arm=event.arm,
+                time_from_start=duration_from_s(event.time_s),
+                open=event.open,
+                opening=math.nan if event.opening_m is None else event.opening_m,
+            )
             for event in plan.events
         ],
     )
@@ -81,11 +90,31 @@ def plan_from_message(message: robo4d_msgs.Plan) -> Plan:
         video_times_s=np.array(message.video_times, float),
         arms={name: arm for name, (_, arm) in arms.items()},
         events=tuple(
-            GripperEvent(arm=event.arm, time_s=s_from_duration(event.time_from_start), open=event.open)
+            GripperEvent(
+                arm=event.arm,
+                time_s=s_from_duration(event.time_from_start),
+                open=event.open,
+                opening_m=None if math.isnan(event.opening) else event.opening,
+            )
             for event in message.gripper_events
         ),
         keyframes={},
     )
+
+
+def postures_after(message: robo4d_msgs.Plan, before: Mapping[str, ArmPosture]) -> dict[str, ArmPosture]:
+    """How each arm will stand when a plan has been executed; the message is not read any further, which takes long.
+
+    Args:
+        message: The plan.
+        before: How each arm stands at its start, by name: arms and grippers without a motion stay like that.
+    """
+    joints = {arm.arm: np.array(arm.joint_trajectory.points[-1].positions) for arm in message.arms}
+    openings = {event.arm: _opening_after(event) for event in message.gripper_events}
+    return {
+        arm: ArmPosture(joints=joints.get(arm, posture.joints), opening_m=openings.get(arm, posture.opening_m))
+        for arm, posture in before.items()
+    }
 
 
 def cartesian_trajectory(
@@ -127,6 +156,13 @@ def path(Ts_world_tcp: Float[Array, "n 4 4"], times_s: Float[Array, " n"], *, st
             if np.isfinite(T).all()
         ],
     )
+
+
+def _opening_after(event: robo4d_msgs.GripperEvent) -> float:
+    """[m]; fingers of which the video does not show what they hold are closed."""
+    if event.open:
+        return _OPEN_M
+    return 0.0 if math.isnan(event.opening) else event.opening
 
 
 def _message_from_arm(

@@ -1,10 +1,16 @@
-"""From the tracks of all grippers and the state of the robot to a checked plan."""
+"""From the tracks of all grippers and the state of the robot to a checked plan.
+
+Tracks from a predicted end wait until the arms have come to it, since a plan must start where all joints really are:
+a controller that follows poses leaves an elbow elsewhere than the last plan had it. Were they not brought there, the
+plan is refused as any other that does not start where the video does.
+"""
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
+from robo4d_msgs.msg import ExecutorState
 from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import Plan as PlanMessage
 from std_msgs.msg import String
@@ -13,6 +19,7 @@ from visualization_msgs.msg import MarkerArray
 from robo4d.plan import Code, Plan, Verdict
 from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Planner, PlannerConfig
+from robo4d.planning.robot import RobotState
 from robo4d.track import GripperTrack
 from robo4d_ros import frames, markers, parameters
 from robo4d_ros.conversions import track_from_message
@@ -26,8 +33,12 @@ from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
 
 _HEARTBEAT_S = 0.2
+_LOOK_PERIOD_S = 0.1
+"""How often it is looked whether the arms have come to a predicted end [s]."""
 _VIDEOS = 3
 """Videos of which tracks may still be missing."""
+_MOVING = (ExecutorState.EXECUTING, ExecutorState.PAUSED, ExecutorState.STOPPING)
+"""States of the executor in which a plan goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,9 @@ class PlannerNode(Node):
         self._robot = RobotHistory(self, config.cell.arms)
         self._planner: Planner | None = None
         self._videos: dict[int, dict[str, GripperTrack]] = {}
+        self._ahead: dict[str, GripperTrack] = {}
+        """Tracks that begin where the plan in execution is predicted to end."""
+        self._executor = ""
         self._count = 0
         self._plan = self.create_publisher(PlanMessage, "plan", LATCHED)
         self._plan_markers = self.create_publisher(MarkerArray, "plan/markers", LATCHED)
@@ -61,6 +75,8 @@ class PlannerNode(Node):
         self._ghost = Ghost(self, config.ghost, config.cell.joints)
         for arm in config.cell.arms:
             self.create_subscription(TrackMessage, f"{arm}/track", self._take, 10)
+        self.create_subscription(ExecutorState, "executor/state", self._take_executor, LATCHED)
+        self.create_timer(_LOOK_PERIOD_S, self._plan_ahead)
         self._jobs = Jobs(self, "planning")
         heart = self.create_publisher(String, "heartbeat", 10)
         self.create_timer(_HEARTBEAT_S, lambda: heart.publish(String(data="planner")))
@@ -96,8 +112,22 @@ class PlannerNode(Node):
         if len(same) == len(self._views):
             del self._videos[track.stamp_ns]
             self._drop(list(self._videos))
-            self._jobs.submit(lambda: self._plan_for(same, track.stamp_ns))
+            self._ahead = same if track.foreseen else {}
+            if not track.foreseen:
+                self._jobs.submit(lambda: self._plan_for(same, track.stamp_ns))
         self._drop(list(self._videos)[:-_VIDEOS])
+
+    def _take_executor(self, message: ExecutorState) -> None:
+        self._executor = message.state
+
+    def _plan_ahead(self) -> None:
+        """Plan from a predicted end when nothing is executed any more, and the arms rest."""
+        tracks, current = self._ahead, self._robot.newest()
+        if not tracks or self._executor in _MOVING or current is None:
+            return
+        if current.speed_rad_s <= self._config.planner.gates.stationary_rad_s:
+            self._ahead = {}
+            self._jobs.submit(lambda: self._plan_for(tracks, next(iter(tracks.values())).stamp_ns))
 
     def _drop(self, stamps_ns: list[int]) -> None:
         for stamp_ns in stamps_ns:
@@ -116,6 +146,8 @@ class PlannerNode(Node):
 
     def _made(self, tracks: dict[str, GripperTrack], stamp_ns: int) -> Plan:
         observed, current = self._robot.at(stamp_ns), self._robot.newest()
+        if foreseen := {arm: track.foreseen.joints for arm, track in tracks.items() if track.foreseen}:
+            observed = RobotState.at_rest(stamp_ns, foreseen)
         if self._planner is None or observed is None or current is None:
             missing = "the places of the arms on tf" if self._planner is None else "the joint states of all arms"
             reason = f"{missing} are not known yet: start the drivers of the arms, and generate again"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from rclpy.node import Node
 from robo4d_msgs.msg import ExecutorState as ExecutorStateMessage
 from robo4d_msgs.msg import Plan as PlanMessage
@@ -108,7 +107,7 @@ class SessionNode(Node):
         state, now_ns = self._robot.newest(), self.get_clock().now().nanoseconds
         if state is None or now_ns - state.stamp_ns > 1e9 * self._config.max_state_age_s:
             return False
-        return all(np.abs(v).max() <= self._config.stationary_rad_s for v in state.joint_velocities.values())
+        return state.speed_rad_s <= self._config.stationary_rad_s
 
     def _step(self) -> None:
         self._heartbeat.publish(String(data="session"))
@@ -125,14 +124,24 @@ class SessionNode(Node):
             self._tell(transition)
         for command in commands:
             match command:
-                case Generate(seed=seed):
-                    self._generator.ask(seed)
+                case Generate(seed=seed, continues=plan_id):
+                    self._generate(seed, plan_id)
                 case Execute(plan_id=plan_id, speed_scale=speed_scale):
                     self._executor.execute(self._plans[plan_id], speed_scale)
                 case Request.CANCEL_GENERATION:
                     self._generator.cancel()
                 case Request():
                     self._executor.ask(command)
+
+    def _generate(self, seed: int, continues: str) -> None:
+        """Ask for a video from the newest images, or from where the plan in execution is predicted to end."""
+        now = self._robot.now()
+        if not continues:
+            self._generator.ask(seed)
+        elif now:
+            self._generator.ask_ahead(seed, self._plans[continues], now)
+        else:
+            self._session.generated(None, "joint_states never told the fingers' positions: start the grippers")
 
     def _tell(self, transition: Transition) -> None:
         self._state.publish(

@@ -45,6 +45,7 @@ class Seen:
     planned_s: float = 0.0
     tracks: dict[str, GripperTrack] = field(default_factory=dict)
     plan: Plan | None = None
+    plan_id: str = ""
     execution: str = ""
     """How it ended, `REACHED` or the executor's code; empty where nothing was executed."""
     reason: str = ""
@@ -102,6 +103,8 @@ class Spectator(Node):
         """Whether the goal was reached when last asked."""
         self.session = SessionState(state=SessionState.IDLE)
         self.looks: list[Seen] = []
+        self._executed: Seen | None = None
+        """The look whose plan is executed, or was last."""
         self.episode_s = 0.0
         """Time of the simulated episode [s]."""
         self._asked_s = 0.0
@@ -122,7 +125,7 @@ class Spectator(Node):
 
     def begin(self) -> None:
         """Another episode: forget the last one."""
-        self.pairs, self.looks, self.reached, self._newest = [], [], False, None
+        self.pairs, self.looks, self.reached, self._newest, self._executed = [], [], False, None, None
 
     @property
     def newest_ns(self) -> int:
@@ -156,29 +159,31 @@ class Spectator(Node):
     def _take_plan(self, message: PlanMessage) -> None:
         look = self._look_at(ns_from_time(message.header.stamp))
         if look:
-            look.plan, look.planned_s = plan_from_message(message), time.monotonic()
+            look.plan, look.plan_id, look.planned_s = plan_from_message(message), message.id, time.monotonic()
 
     def _take_session(self, message: SessionState) -> None:
         if message.state == SessionState.OBSERVE:
             self._asked_s = time.monotonic()
+        if message.state == SessionState.EXECUTING:
+            self._executed = next((look for look in self.looks if look.plan_id == message.plan_id), self._executed)
         left = message.previous in (SessionState.EXECUTING, SessionState.PAUSED) and message.state != message.previous
-        if left and self.looks and message.state not in (SessionState.EXECUTING, SessionState.PAUSED):
-            look = self.looks[-1]
+        if left and self._executed and message.state not in (SessionState.EXECUTING, SessionState.PAUSED):
+            look = self._executed
             look.execution = look.execution or REACHED
             look.reason = look.reason or message.reason
         self.session = message
 
     def _take_executor(self, message: ExecutorState) -> None:
         """What ends or interrupts an execution is told before the session hears of its end."""
-        if message.previous != ExecutorState.EXECUTING or not self.looks:
+        look = self._executed
+        if message.previous != ExecutorState.EXECUTING or look is None:
             return
         if message.state in (ExecutorState.PAUSED, ExecutorState.HOLD, ExecutorState.FAULT, ExecutorState.STOPPING):
-            look = self.looks[-1]
             look.execution, look.reason = look.execution or message.code, look.reason or message.reason
 
     def _take_progress(self, message: ExecutePlan.Impl.FeedbackMessage) -> None:
-        if self.looks and self._newest:
-            self.looks[-1].film(message.feedback.progress, self._newest)
+        if self._executed and self._newest:
+            self._executed.film(message.feedback.progress, self._newest)
 
     def _take_bodies(self, message: TFMessage) -> None:
         if message.transforms:

@@ -1,6 +1,6 @@
 """Follows the robot's own grippers through a predicted video."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from geometry_msgs.msg import PoseArray
@@ -104,7 +104,7 @@ class TrackerNode(Node):
             self.get_logger().error(f"cannot track: {error}")
             return
         for arm, track in readout.tracks.items():
-            self._outputs[arm].publish(track)
+            self._outputs[arm].publish(replace(track, foreseen=pair.foreseen.get(arm)))
         took_s = 1e-9 * (self.get_clock().now() - started).nanoseconds
         counts = ", ".join(f"{arm} {t.inlier.sum()} of {len(t.inlier)}" for arm, t in readout.tracks.items())
         self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
@@ -116,9 +116,11 @@ class TrackerNode(Node):
         return tracked if self._config.source == "tracker" else fused_readout(tracked, told)
 
     def _priors(self, pair: RgbdPair) -> dict[str, GripperPrior]:
-        """Where the robot had its grippers when the observation was taken."""
+        """Where the robot had its grippers when the observation was taken, or will have them where it is foreseen."""
         if pair.n.T_world_camera is None:
             raise ValueError(f"the pose of {pair.n.camera} in the world is unknown: publish its calibration on tf")
+        if pair.foreseen:
+            self._robot.foresee(pair.stamp_ns, pair.foreseen)
         state = self._robot.at(pair.stamp_ns)
         gap_s = float("inf") if state is None else 1e-9 * abs(state.stamp_ns - pair.stamp_ns)
         if state is None or gap_s > self._config.max_state_age_s:

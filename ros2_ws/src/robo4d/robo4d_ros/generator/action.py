@@ -31,9 +31,9 @@ class Goal:
         self._ended = threading.Event()
 
     @property
-    def seed(self) -> int:
-        """Of the video."""
-        return self.handle.request.seed
+    def request(self) -> Generate.Goal:
+        """What is asked for."""
+        return self.handle.request
 
     @property
     def is_over(self) -> bool:

@@ -1,5 +1,7 @@
 """The other nodes as the session needs them: what it asks of them, what they answer, and whether they are there."""
 
+from collections.abc import Mapping
+
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.node import Node
@@ -9,8 +11,10 @@ from robo4d_msgs.msg import Plan as PlanMessage
 from std_srvs.srv import Trigger
 
 from robo4d.plan import Code
+from robo4d.rgbd import ArmPosture
 from robo4d.session import Proposal, Request, Session
-from robo4d_ros.conversions import ns_from_time, s_from_duration
+from robo4d_ros.conversions import messages_from_postures, ns_from_time, s_from_duration
+from robo4d_ros.plan_conversions import postures_after
 
 
 def proposal_from_message(message: PlanMessage) -> Proposal:
@@ -41,9 +45,17 @@ class Generator:
 
     def ask(self, seed: int) -> None:
         """Have a video made. Answers to what was asked before do not count any more."""
+        self._send(Generate.Goal(seed=seed))
+
+    def ask_ahead(self, seed: int, plan: PlanMessage, now: Mapping[str, ArmPosture]) -> None:
+        """The same from where a plan is predicted to end that the arms, which now stand like this, have begun with."""
+        arms = messages_from_postures(postures_after(plan, now))
+        at_s = plan.video_times[-1]
+        self._send(Generate.Goal(seed=seed, continued=plan.header.stamp, continued_at=at_s, arms=arms))
+
+    def _send(self, goal: Generate.Goal) -> None:
         self._number += 1
         number, self._handle = self._number, None
-        goal = Generate.Goal(seed=seed)
         sent = self._client.send_goal_async(goal, lambda _: self._began(number))
         sent.add_done_callback(lambda future: self._sent(number, future.result()))
 
