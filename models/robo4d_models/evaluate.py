@@ -32,7 +32,9 @@ from robo4d.tracking.plan_head import fused_readout
 from robo4d.tracking.readout import track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
+from robo4d_models.video4d import flow_quality
 from robo4d_models.video4d.coding import RobotState
+from robo4d_models.video4d.flow_quality import sampling_quality
 from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 
 Steps = Float[Array, "a steps"]
@@ -60,6 +62,7 @@ def evaluate(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     pictures: Path | None = None,
     workers: int = 2,
+    flow_steps: tuple[int, ...] = (),
 ) -> None:
     """Measure the predicted videos of a generator, and the gripper poses read from them.
 
@@ -71,8 +74,13 @@ def evaluate(
         json_file: Write the rows to this file, too, one object each, with the errors of each readout at each step.
         pictures: Write the first clips of each task, predicted beside true, into this folder as PNG and MP4.
         workers: Processes that make clips.
+        flow_steps: Measure instead the plans that are sampled in each of these numbers of steps, on `clips` validation
+            samples of `data`, a folder of `robo4d make-samples`; with few_step/ in the checkpoint, that student's, too.
     """
     folder = shipped.TINY if checkpoint == "tiny" else Path(checkpoint)
+    if flow_steps:
+        _report(sampling_quality(folder, data, steps=flow_steps, observations=clips), flow_quality.COLUMNS, json_file)
+        return
     told: dict[int, RobotState] = {}  # what the robot says of itself at the time of an observation
     config = TinyConfig()
     # Loaded before the clips are made, which takes long.
@@ -128,10 +136,8 @@ def evaluate(
                 subtitle=errors_mm,
             )
     means = [{"row": name, "clips": len(found)} | _means(found) for name, found in scores.items()]
-    _print(means)
-    if json_file is not None:
-        full = [row | _by_step(steps[name]) for name, row in zip(scores, means, strict=True)]
-        json_file.write_text("".join(json.dumps(row) + "\n" for row in full))
+    full = [row | _by_step(steps[name]) for name, row in zip(scores, means, strict=True)]
+    _report(full, _COLUMNS, json_file)
 
 
 def tcp_errors_mm(tracks: Mapping[str, GripperTrack], true: Mapping[str, Float[Array, "t 4 4"]]) -> Steps:
@@ -175,8 +181,10 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return result
 
 
-def _print(rows: Sequence[Mapping[str, object]]) -> None:
+def _report(rows: Sequence[Mapping[str, object]], columns: Sequence[str], json_file: Path | None) -> None:
     table = Table("", *[str(row["row"]) for row in rows], box=None, header_style="bold")
-    for name in _COLUMNS:
+    for name in columns:
         table.add_row(name, *[f"{row[name]:.3g}" for row in rows])
     Console().print(table)
+    if json_file is not None:
+        json_file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -6,7 +6,8 @@ from robo4d import shipped
 from robo4d.rollout.generators import Subject
 from robo4d.rollout.results import RolloutConfig
 from robo4d.sim.cell import Cell
-from robo4d_models.video4d.pipeline import TinyGenerator
+from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
+from robo4d_models.video4d.planning import FLOW_STEPS
 from robo4d_models.video4d.rollout import robot_state
 
 
@@ -17,5 +18,6 @@ def tiny(task: str, cell: Cell, config: RolloutConfig) -> Subject:
         ValueError: there are no such weights.
     """
     folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
-    generator = TinyGenerator.load(folder, task, state=lambda stamp_ns: robot_state(cell.state()))
+    sizes = TinyConfig(flow_steps=config.flow_steps or FLOW_STEPS)
+    generator = TinyGenerator.load(folder, task, state=lambda stamp_ns: robot_state(cell.state()), config=sizes)
     return Subject(generator=generator)

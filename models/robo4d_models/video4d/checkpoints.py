@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,16 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(config)  # noqa: SIM118  no dict
     except SafetensorError as error:
         raise ValueError(f"{path} is cut off or damaged ({error}): get it anew, for example `git checkout`") from error
+
+
+def copy_missing(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy those of some weights into a folder that it lacks, if the source has them."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (f"{name}.safetensors" for name in names):
+        if (source / name).is_file() and not (target / name).exists():
+            partial = (target / name).with_suffix(".partial")
+            shutil.copyfile(source / name, partial)
+            partial.replace(target / name)
 
 
 def verify(folder: Path) -> None:

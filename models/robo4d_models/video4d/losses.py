@@ -81,11 +81,22 @@ def flow_loss(model: PlanModel, output: PlanOutput, target: PlanTarget, draws: i
     data = torch.where(target.known[..., None, None] > 0, data, 0.0).clamp(-20, 20)
     data, features, known = (torch.cat([value] * draws) for value in (data, mean.features, target.known))
     noise = torch.randn_like(data)
-    t = torch.rand(data.shape[0], device=data.device)
+    t = torch.rand(len(data), device=data.device)
+    return 0.2 * straight_path_loss(model.flow, t, noise, data, features, known)
+
+
+def straight_path_loss(
+    flow: FlowHead,
+    t: Float[Tensor, " b"],
+    noise: Float[Tensor, "b s a 6"],
+    data: Float[Tensor, "b s a 6"],
+    features: Float[Tensor, "b s a c"],
+    known: Float[Tensor, "b s"],
+) -> Float[Tensor, ""]:
+    """Error of the velocity at a time of each straight path from noise to data, over the rows that are known."""
     x = torch.lerp(noise, data, t[:, None, None, None])
-    velocity = model.flow(x, t, features)
-    error = smooth_l1(velocity - (data - noise), 1.0).mean(dim=(-1, -2))
-    return 0.2 * (known * error).sum() / known.sum().clamp(min=1.0)
+    error = smooth_l1(flow(x, t, features) - (data - noise), 1.0).mean(dim=(-1, -2))
+    return (known * error).sum() / known.sum().clamp(min=1.0)
 
 
 def plan_errors(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tensor, " n"]]:

@@ -21,7 +21,7 @@ from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState, resize_nearest
 from robo4d_models.video4d.draft import Draughtsman, GripperSurface, View, compose
 from robo4d_models.video4d.keyframes import KeyframePlan
-from robo4d_models.video4d.planning import KeyframePlanner
+from robo4d_models.video4d.planning import FLOW_STEPS, KeyframePlanner
 from robo4d_models.video4d.refiner import (
     Refiner,
     RefinerConfig,
@@ -45,6 +45,8 @@ class TinyConfig:
     """Time between them [s]: 2 Hz, as in the paper."""
     size: int = 96
     """Height and width of the video [px]; a multiple of 8."""
+    flow_steps: int = FLOW_STEPS
+    """Euler steps in which a plan is sampled; weights of `robo4d train --part few_step` need one or two."""
 
 
 StateSource = Callable[[int], RobotState | None]
@@ -105,7 +107,8 @@ class TinyGenerator:
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
     ) -> PointmapVideo:
         """The predicted video that follows the pair; see `VideoGenerator.generate`."""
-        plan, *others = self.planner.sample(pair, self._state(pair.stamp_ns), count=1 + _WITNESSES, seed=seed)
+        state, steps = self._state(pair.stamp_ns), self.config.flow_steps
+        plan, *others = self.planner.sample(pair, state, count=1 + _WITNESSES, seed=seed, steps=steps)
         video = self.render(pair, plan, progress=progress)
         self.told = self.tracks(pair, plan, others)
         return video

@@ -13,7 +13,7 @@ from robo4d_models.video4d.keyframes import NOW, KeyframePlan
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig, PlanOutput
 
 FLOW_STEPS = 4
-"""Euler steps of a sample; it is a correction of a few centimetres, for which more make no difference."""
+"""Euler steps of a sample, unless told otherwise."""
 
 
 class KeyframePlanner:
@@ -35,14 +35,7 @@ class KeyframePlanner:
         Raises:
             ValueError: there is no such file, or it is not of this model.
         """
-        values, config = checkpoints.load_weights(weights)
-        config["widths"] = tuple(config["widths"])  # JSON knows no tuples
-        model = PlanModel(PlanModelConfig(**config))
-        try:
-            model.load_state_dict(values)
-        except RuntimeError as error:
-            raise ValueError(f"{weights} holds the weights of another model: {error}") from error
-        return cls(model, task)
+        return cls(load_plan_model(weights), task)
 
     def expected(self, pair: RgbdPair, state: RobotState | None) -> KeyframePlan:
         """The mean of the plans that the model believes in. Without `state`, the arms are read from the images."""
@@ -50,11 +43,29 @@ class KeyframePlanner:
             output = self._model(encode_pair(pair, task=self.task, state=state))
         return decode(output, 0)
 
-    def sample(self, pair: RgbdPair, state: RobotState | None, *, count: int, seed: int) -> list[KeyframePlan]:
-        """Plans drawn from the model's distribution; the same for the same seed."""
+    def sample(
+        self, pair: RgbdPair, state: RobotState | None, *, count: int, seed: int, steps: int = FLOW_STEPS
+    ) -> list[KeyframePlan]:
+        """Plans drawn from the model's distribution, in Euler steps of its flow; the same for the same seed."""
         observation = encode_pair(pair, task=self.task, state=state)
-        output = self._model.sample(observation, samples=count, steps=FLOW_STEPS, seed=seed)
+        output = self._model.sample(observation, samples=count, steps=steps, seed=seed)
         return [decode(output, i) for i in range(count)]
+
+
+def load_plan_model(weights: Path) -> PlanModel:
+    """The plan model with the weights that `robo4d train` wrote.
+
+    Raises:
+        ValueError: there is no such file, or it is not of this model.
+    """
+    values, config = checkpoints.load_weights(weights)
+    config["widths"] = tuple(config["widths"])  # JSON knows no tuples
+    model = PlanModel(PlanModelConfig(**config))
+    try:
+        model.load_state_dict(values)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} holds the weights of another model: {error}") from error
+    return model
 
 
 def decode(output: PlanOutput, index: int) -> KeyframePlan:

@@ -6,6 +6,7 @@ Runs on one CPU core, on all of them (OMP_NUM_THREADS says how many) or on a GPU
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
+from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
 from robo4d_models.video4d.data import (
     Augmentation,
@@ -25,12 +27,14 @@ from robo4d_models.video4d.data import (
     SampleFolder,
 )
 from robo4d_models.video4d.draft import GripperSurface
+from robo4d_models.video4d.few_step import begin_student, few_step_errors, few_step_losses
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
-from robo4d_models.video4d.plan_model import PlanModel
+from robo4d_models.video4d.plan_model import FlowHead, PlanModel
 from robo4d_models.video4d.refiner import Refiner, refiner_errors, refiner_losses
 from robo4d_models.video4d.svd.train_config import SvdPart, SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
 
+TinyPart = Literal["plan", "refiner", "few_step"]
 _CONFIG = TrainConfig()
 _SVD = SvdTraining()
 _VALIDATION_BATCH = 32
@@ -41,23 +45,24 @@ def train(
     data: Path,
     out: Path,
     preset: Literal["tiny", "svd"] = "tiny",
-    part: Literal["plan", "refiner"] | SvdPart | None = None,
+    part: TinyPart | SvdPart | None = None,
     tasks: tuple[str, ...] = TASKS,
     config: TrainConfig = _CONFIG,
     svd: SvdTraining = _SVD,
     slice_minutes: float | None = None,
     smoke: bool = False,
 ) -> None:
-    """Train one of the two networks of the tiny preset, which do not depend on each other, or a part of the svd preset.
+    """Train a part of the tiny preset or of the svd preset.
 
     Args:
         data: Folder of samples from `robo4d make-samples`, which may still grow; for svd, of episodes from
             `robo4d collect`.
         out: Folder of the weights (<part>.safetensors, which `TinyGenerator.load` reads) and, in <part>/, of
-            checkpoints and curves. Training goes on from what is in it.
+            checkpoints and curves. Training goes on from what is in it. A few-step student of the weights in it
+            becomes a folder of weights of its own: few_step/.
         preset: Which model.
-        part: Which part of the preset: of tiny plan (unless told otherwise) or refiner; of svd network (unless told
-            otherwise), points_vae, rgb_decoder or points_decoder.
+        part: Which part of the preset: of tiny plan (unless told otherwise), refiner, or few_step; of svd network
+            (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
         tasks: Which tasks' samples to use, for the tiny preset.
         config: How long and how.
         svd: What else the svd preset needs.
@@ -74,8 +79,8 @@ def train(
         train_svd(part=part or "network", data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
         return
     part = part or "plan"
-    if part not in ("plan", "refiner"):
-        raise ValueError(f"tiny has no part {part}; its parts are plan and refiner")
+    if part not in get_args(TinyPart):
+        raise ValueError(f"tiny has no part {part}; its parts are {', '.join(get_args(TinyPart))}")
     Console().print(f"training the {part} of {preset} on samples of {data}, state in {out}")
     accelerator = Accelerator()
     torch.manual_seed(config.seed)
@@ -88,10 +93,20 @@ def train(
         except ValueError:  # none yet
             return None
 
-    if part == "plan":
-        model = PlanModel()
-        training = Training(model, _plan_step)
-        about = asdict(model.config), dict[str, Tensor]()
+    weights = out / f"{part}.safetensors"
+    if part != "refiner":
+        if part == "plan":
+            model, constants = PlanModel(), dict[str, Tensor]()
+            training, measure = Training(model, _plan_step), _plan_validation
+        else:
+            model, teacher = begin_student(out / "plan.safetensors")
+            teacher.to(torch.device(str(accelerator.device)))
+            constants = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+            training = Training(model, partial(few_step_losses, teacher=teacher))
+            measure = partial(_few_step_validation, teacher=teacher)
+            checkpoints.copy_missing(out, out / part, ["refiner"])
+            weights = out / part / "plan.safetensors"
+        about = asdict(model.config), constants
         batches = PlanBatches(
             folder, batch=config.batch, size=PLAN_SIZE, seed=seed, augmentation=Augmentation(), length=config.steps
         )
@@ -99,7 +114,7 @@ def train(
         def validate() -> dict[str, float]:
             if (kept := validation_folder()) is None:
                 return {}
-            return _plan_validation(
+            return measure(
                 model,
                 PlanBatches(
                     kept,
@@ -125,9 +140,7 @@ def train(
                 model, RefinerBatches(kept, batch=8, seed=0, length=config.validation_batches, surface=surface)
             )
 
-    trainer = Trainer(
-        training, config, out=out / part, weights=out / f"{part}.safetensors", about=about, accelerator=accelerator
-    )
+    trainer = Trainer(training, config, out=out / part, weights=weights, about=about, accelerator=accelerator)
     trainer.run(batches, validate, slice_minutes=slice_minutes)
 
 
@@ -148,6 +161,14 @@ def _plan_validation(model: PlanModel, batches: PlanBatches) -> dict[str, float]
     joined = _joined(plan_errors(model(sample.observation), sample.target) for sample in rows)
     right = {"next_right": float(np.mean(joined.pop("next_right")))}
     return {name: float(np.median(values)) for name, values in joined.items() if len(values)} | right
+
+
+def _few_step_validation(model: PlanModel, batches: PlanBatches, *, teacher: FlowHead) -> dict[str, float]:
+    """Means of the student's distances from its teacher, by the number of steps."""
+    device = next(model.parameters()).device
+    rows = (batches[i].to(device) for i in range(len(batches)))
+    joined = _joined(few_step_errors(model, sample, teacher=teacher) for sample in rows)
+    return {name: float(np.mean(values)) for name, values in joined.items()}
 
 
 @torch.no_grad()

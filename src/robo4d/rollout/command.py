@@ -46,6 +46,7 @@ def rollout(
     size: int = 128,
     candidates: int = 1,
     readout: ReadoutName = "tracker",
+    flow_steps: int | None = None,
     max_looks: int = 20,
     seed_offset: int = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -69,6 +70,7 @@ def rollout(
         candidates: Videos of each look, of which the best is followed.
         readout: Who tells where the grippers go: `tracker` follows them through the video, as the paper does;
             `plan_head` is what the generator has planned to draw; `fused` holds the one against the other.
+        flow_steps: Steps in which a model of the preset tiny samples its plans; few suit a few-step student.
         max_looks: An episode that needs more has failed.
         seed_offset: Selects other starts and cameras of the same distribution.
         json_file: Write the table to this file, too.
@@ -84,6 +86,7 @@ def rollout(
         degrade_mm=degrade_mm,
         candidates=candidates,
         readout=readout,
+        flow_steps=flow_steps,
         max_looks=max_looks,
         ros=ros,
     )

@@ -38,6 +38,8 @@ class RolloutConfig:
     """Videos of each look, of which the best is followed."""
     readout: ReadoutName = "tracker"
     """Who tells where the grippers go: the tracker that follows them through the video, the generator, or both."""
+    flow_steps: int | None = None
+    """Steps in which a model of the preset tiny samples its plans; unless told otherwise, as many as it prefers."""
     max_looks: int = 20
     """An episode that needs more has failed."""
     ros: bool = False
@@ -48,6 +50,11 @@ class RolloutConfig:
         if self.size < 32 or min(self.candidates, self.max_looks) < 1 or self.degrade_mm < 0:
             raise ValueError(
                 f"size must be at least 32, candidates and max_looks at least 1, degrade_mm not negative, got {self}"
+            )
+        if self.flow_steps is not None and (self.flow_steps < 1 or self.ros or self.generator == "oracle"):
+            raise ValueError(
+                "flow_steps must be at least 1, and is for a model of the preset tiny in one process: leave it out "
+                f"with the oracle or over ROS, got {self}"
             )
 
 

@@ -87,7 +87,9 @@ def test_two_rollouts_never_write_one_log(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("change", [{"size": 16}, {"candidates": 0}, {"max_looks": 0}, {"degrade_mm": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"size": 16}, {"candidates": 0}, {"max_looks": 0}, {"degrade_mm": -1.0}, {"flow_steps": 2}]
+)
 def test_what_cannot_be_run_is_refused(change):
     with pytest.raises(ValueError, match="at least"):
         RolloutConfig(**change)

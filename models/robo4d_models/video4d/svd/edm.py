@@ -40,6 +40,10 @@ class Condition:
         """The same on a device."""
         return Condition(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
+    def in_float32(self) -> "Condition":
+        """The same in float32."""
+        return Condition(latents=self.latents.float(), context=self.context.float())
+
     def dropped(self, probability: float) -> "Condition":
         """With image embedding, colours and points each left out (zero) in a random share of the samples.
 
@@ -85,8 +89,56 @@ def diffusion_losses(
     """
     normal = torch.randn(len(latents), generator=generator, device=latents.device)
     sigma = (LOG_SIGMA_MEAN + LOG_SIGMA_STD * normal).exp()
-    s = sigma[:, None, None, None, None, None]
     noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+    return losses_at(network, latents, noise, sigma, condition, gripper, points_weight=points_weight)
+
+
+def few_step_losses(
+    network: Network,
+    teacher: Network,
+    noise: Float[Tensor, "b v t c h w"],
+    condition: Condition,
+    gripper: Float[Tensor, "b v t h w"],
+    *,
+    config: SamplerConfig,
+    points_weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> dict[str, Float[Tensor, ""]]:
+    """Those of `diffusion_losses`, on pairs of a noise and the latents that a teacher makes of that very noise.
+
+    Reflow (Liu et al. 2022, arXiv:2209.03003): the paths from noise to latents become straight, so that few steps get
+    as far as many; `video4d.few_step` is the same for the tiny preset. Noise levels are spread as those of samplers.
+
+    Args:
+        network: The student; predicts v.
+        teacher: Predicts v. It is asked `config.steps` times.
+        noise: Of standard deviation 1.
+        condition: What both are told, in the type that the teacher computes in.
+        gripper: As in `diffusion_losses`, of the true video; the teacher's grippers are not far.
+        config: How the teacher samples, and between which noise levels the student learns.
+        points_weight: lambda of eq. 3.
+        generator: Source of noise levels.
+    """
+    with torch.no_grad():
+        latents = denoise(teacher, noise, condition, config)
+    share = torch.rand(len(noise), generator=generator, device=noise.device)
+    ends = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+    sigma = torch.lerp(*torch.tensor(ends, device=noise.device), share) ** config.rho
+    return losses_at(network, latents, noise, sigma, condition.in_float32(), gripper, points_weight=points_weight)
+
+
+def losses_at(
+    network: Network,
+    latents: Float[Tensor, "b v t c h w"],
+    noise: Float[Tensor, "b v t c h w"],
+    sigma: Float[Tensor, " b"],
+    condition: Condition,
+    gripper: Float[Tensor, "b v t h w"],
+    *,
+    points_weight: float,
+) -> dict[str, Float[Tensor, ""]]:
+    """Those of `diffusion_losses` for given noise and noise levels."""
+    s = sigma[:, None, None, None, None, None]
     error = denoised(network, latents + s * noise, sigma, condition) - latents
     weighted = (s**2 + 1) / s**2 * (1 + gripper[:, :, :, None]) * error.square()
     losses = {"rgb": weighted[:, :, :, :LATENT_CHANNELS].mean()}
@@ -120,8 +172,7 @@ def sample(
 ) -> Float[Tensor, "b v t c h w"]:
     """Latents of a video.
 
-    The state is kept in float32 whatever the network computes in. The noise is drawn on the CPU: a seed gives the same
-    noise on every machine.
+    The noise is drawn on the CPU: a seed gives the same noise on every machine.
 
     Args:
         network: Predicts v.
@@ -135,10 +186,26 @@ def sample(
         Cancelled: `progress` returned False.
     """
     b, v, c, h, w = condition.latents.shape
+    noise = torch.randn(b, v, frames, c, h, w, generator=torch.Generator().manual_seed(seed))
+    return denoise(network, noise.to(condition.latents.device), condition, config, progress=progress)
+
+
+def denoise(
+    network: Network,
+    noise: Float[Tensor, "b v t c h w"],
+    condition: Condition,
+    config: SamplerConfig,
+    *,
+    progress: Callable[[int, int], bool] = lambda step, steps: True,
+) -> Float[Tensor, "b v t c h w"]:
+    """The latents that become of noise of standard deviation 1; see `sample`.
+
+    The state is kept in float32 whatever the network computes in.
+    """
+    b, frames = noise.shape[0], noise.shape[2]
     device, dtype = condition.latents.device, condition.latents.dtype
     scheduler = scheduler_of(config, device)
-    noise = torch.randn(b, v, frames, c, h, w, generator=torch.Generator().manual_seed(seed))
-    x = noise.to(device) * scheduler.init_noise_sigma
+    x = noise * scheduler.init_noise_sigma
     scale = torch.ones(())
     if config.is_guided:
         scale = torch.linspace(*config.guidance, frames, device=device)[:, None, None, None]

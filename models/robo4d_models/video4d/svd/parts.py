@@ -1,7 +1,7 @@
 """What can be trained of the svd preset, one part at a time, and by which losses."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from robo4d_models.video4d.svd.data import SvdSample
-from robo4d_models.video4d.svd.edm import Condition, diffusion_losses
+from robo4d_models.video4d.svd.edm import diffusion_losses, few_step_losses
 from robo4d_models.video4d.svd.lora import add_adapters
 from robo4d_models.video4d.svd.model import SvdModel
 from robo4d_models.video4d.svd.network import TwoViewUNet
+from robo4d_models.video4d.svd.options import SamplerConfig
 from robo4d_models.video4d.svd.small_decoder import SmallDecoder
 from robo4d_models.video4d.svd.train_config import SvdTraining
 from robo4d_models.video4d.svd.vae import TARGET_SCALE, LatentCoder
@@ -33,6 +34,8 @@ class Part:
     losses: Losses
     about: dict[str, Any]
     """Stored with its weights."""
+    teacher: nn.Module | None = None
+    """What it learns from, if that is no other part of the model."""
 
 
 def network_part(model: SvdModel, svd: SvdTraining) -> Part:
@@ -58,13 +61,45 @@ def diffusion(
         svd: Weight of the points and share of dropped conditions.
     """
     with torch.no_grad():
-        told = model.condition(sample.told_rgb, sample.told_points)
-        condition = Condition(latents=told.latents.float(), context=told.context.float())
+        condition = model.condition(sample.told_rgb, sample.told_points).in_float32()
         latents = model.targets(sample.rgb, sample.points, generator)
         if generator is None:
             condition = condition.dropped(svd.condition_dropout)
     return diffusion_losses(
         network, latents.float(), condition, sample.gripper, points_weight=svd.points_weight, generator=generator
+    )
+
+
+def few_step_part(model: SvdModel, svd: SvdTraining) -> Part:
+    """A student of the network, or adapters of it; it takes the network's place in the model."""
+    teacher = model.network
+    student = network_part(model, svd)
+    return replace(student, losses=partial(few_step, model=model, teacher=teacher, svd=svd), teacher=teacher)
+
+
+def few_step(
+    student: Any,
+    sample: SvdSample,
+    generator: torch.Generator | None,
+    *,
+    model: SvdModel,
+    teacher: TwoViewUNet,
+    svd: SvdTraining,
+) -> dict[str, Tensor]:
+    """Losses of a few-step student; of the video it takes only the observation, and where the grippers are."""
+    with torch.no_grad():
+        told = model.condition(sample.told_rgb, sample.told_points)
+    b, v, c, h, w = told.latents.shape
+    noise = torch.randn((b, v, sample.rgb.shape[2], c, h, w), generator=generator, device=told.latents.device)
+    return few_step_losses(
+        student,
+        teacher,
+        noise,
+        told,
+        sample.gripper,
+        config=SamplerConfig(),
+        points_weight=svd.points_weight,
+        generator=generator,
     )
 
 

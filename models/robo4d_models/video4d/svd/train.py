@@ -4,7 +4,6 @@ All other parts stay as they are. On a GPU the network computes in bfloat16 and 
 small decoders compute in float32.
 """
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from robo4d_models.video4d.svd.data import EpisodeClips, SvdSample
 from robo4d_models.video4d.svd.lora import add_adapters, merge_adapters
 from robo4d_models.video4d.svd.model import PARTS, SvdModel
 from robo4d_models.video4d.svd.network import TwoViewUNet
-from robo4d_models.video4d.svd.parts import Part, network_part, points_vae_part, small_decoder_part
+from robo4d_models.video4d.svd.parts import Part, few_step_part, network_part, points_vae_part, small_decoder_part
 from robo4d_models.video4d.svd.sharding import ShardedTrainer
 from robo4d_models.video4d.svd.train_config import SvdPart, SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
@@ -41,7 +40,7 @@ def train_svd(
         part: Which.
         data: A data set with images.
         out: Folder of the weights, complete for generating videos, and in `<part>/` of checkpoints and curves. It
-            begins as a copy of `svd.base`; parts that it has already are kept.
+            begins as a copy of `svd.base`; parts that it has already are kept. `few_step/` is such a folder, too.
         svd: What to begin from, and how.
         config: How long and how.
         slice_minutes: Stop after this time; the next call goes on.
@@ -49,7 +48,8 @@ def train_svd(
     Raises:
         ValueError: there is nothing to begin from, no such part in it, no episodes, or adapters shall be sharded.
     """
-    is_network, is_decoder = part == "network", part in ("rgb_decoder", "points_decoder")
+    home, name = (out / part, "network") if part == "few_step" else (out, part)
+    is_network, is_decoder = part in ("network", "few_step"), part in ("rgb_decoder", "points_decoder")
     if not is_decoder:  # which alone begins from nothing
         config = replace(config, learning_rate=svd.learning_rate, weight_decay=svd.weight_decay)
     accelerator = Accelerator(mixed_precision="bf16" if is_network and torch.cuda.is_available() else "no")
@@ -57,13 +57,15 @@ def train_svd(
     torch.manual_seed(config.seed)
     if accelerator.is_main_process:
         _begin(out, svd.base)
+        if home != out:
+            checkpoints.copy_missing(out, home, set(PARTS) - {name})
     accelerator.wait_for_everyone()
     model = SvdModel.load(out).requires_grad_(False)
     trained = _part(part, model, svd)
     frozen = torch.bfloat16 if is_network and device.type == "cuda" else torch.float32
-    for coder in (model.rgb, model.points, *([model.clip] if is_network else [])):
-        if coder:
-            coder.to(device, frozen)  # pyright: ignore[reportArgumentType]  as in pipeline.py
+    for other in (model.rgb, model.points, trained.teacher, *([model.clip] if is_network else [])):
+        if other:
+            other.to(device, frozen)  # pyright: ignore[reportArgumentType]  as in pipeline.py
 
     def clips(**changes: Any) -> EpisodeClips:
         return EpisodeClips(data, model.config, factor=model.rgb.factor, batch=config.batch, **changes)
@@ -85,7 +87,7 @@ def train_svd(
         Training(trained.module, losses),
         config,
         out=out / part,
-        weights=out / ("adapters.safetensors" if adapted else f"{part}.safetensors"),
+        weights=home / ("adapters.safetensors" if adapted else f"{name}.safetensors"),
         about=(trained.about, {}),
         accelerator=accelerator,
     )
@@ -97,7 +99,7 @@ def train_svd(
             add_adapters(merged, svd.lora_rank)
             merged.load_state_dict(trained.module.state_dict())
         merge_adapters(merged)
-        checkpoints.save_weights(out / "network.safetensors", merged.state_dict(), model.config.to_json())
+        checkpoints.save_weights(home / "network.safetensors", merged.state_dict(), model.config.to_json())
 
 
 @torch.no_grad()
@@ -114,6 +116,8 @@ def _part(part: SvdPart, model: SvdModel, svd: SvdTraining) -> Part:
     match part:
         case "network":
             return network_part(model, svd)
+        case "few_step":
+            return few_step_part(model, svd)
         case "points_vae":
             return points_vae_part(model, svd)
         case "rgb_decoder" | "points_decoder":
@@ -127,9 +131,5 @@ def _begin(out: Path, base: Path | None) -> None:
             "say what to begin from with --svd.base FOLDER; `robo4d convert-checkpoint` makes one of Stable Video "
             "Diffusion or of released weights"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    for path in () if base is None else [base / f"{name}.safetensors" for name in PARTS]:
-        if path.is_file() and not (out / path.name).exists():
-            partial = (out / path.name).with_suffix(".partial")
-            shutil.copyfile(path, partial)
-            partial.replace(out / path.name)
+    if base is not None:
+        checkpoints.copy_missing(base, out, PARTS)

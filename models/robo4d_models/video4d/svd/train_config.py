@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SvdPart = Literal["network", "points_vae", "rgb_decoder", "points_decoder"]
-"""What can be trained, under the names of the files of weights."""
+SvdPart = Literal["network", "points_vae", "rgb_decoder", "points_decoder", "few_step"]
+"""What can be trained, under the names of the files of weights; a few-step student has a folder of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,9 @@ def ways(
     found["+ DPM-Solver++, 8 steps"] = lambda: _ours(config, device, full, dpm, best)
     found["+ 4 steps"] = lambda: _ours(config, device, full, few, best)
     found["+ 4 steps, small decoders"] = lambda: _ours(config, device, full, few, best, small=True)
+    two, one = SamplerConfig(steps=2), SamplerConfig(steps=1)  # as a few-step student samples
+    found["+ 2 steps, small decoders"] = lambda: _ours(config, device, full, two, best, small=True)
+    found["+ 1 step, small decoders"] = lambda: _ours(config, device, full, one, best, small=True)
     found[f"StableVideoDiffusionPipeline of diffusers: 1 view, colours only, {steps} steps"] = lambda: _diffusers(
         config, device, full, steps
     )

@@ -23,6 +23,8 @@ def test_all_ways_are_measured_in_one_run(figures):
         "+ DPM-Solver++, 8 steps",
         "+ 4 steps",
         "+ 4 steps, small decoders",
+        "+ 2 steps, small decoders",
+        "+ 1 step, small decoders",
         "StableVideoDiffusionPipeline of diffusers",
     ]
     assert all(row["seconds"] > 0 and row["utilisation"] > 0 for row in figures["rows"])

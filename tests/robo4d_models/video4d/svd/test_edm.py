@@ -3,9 +3,10 @@ import math
 
 import pytest
 import torch
-from robo4d_models.video4d.svd.edm import Condition, denoised, diffusion_losses, sample
+from robo4d_models.video4d.svd.edm import Condition, denoise, denoised, diffusion_losses, few_step_losses, sample
+from robo4d_models.video4d.svd.network import TwoViewUNet
 from robo4d_models.video4d.svd.options import SamplerConfig
-from small_svd import inputs, small_network
+from small_svd import inputs, small_config, small_network
 
 from robo4d.interfaces import Cancelled
 
@@ -121,6 +122,47 @@ def test_all_views_of_a_sample_have_one_noise_level_and_samples_different_ones()
     expected = (s / (s**2 + 1).sqrt())[:, None].expand(3, 2)
     torch.testing.assert_close(noisy.std(dim=(2, 3, 4, 5)), expected, rtol=0.05, atol=0)
     assert len(set(level.tolist())) == 3
+
+
+def test_a_student_gets_in_few_steps_nearer_to_where_its_teacher_gets_in_25():
+    teacher = small_network()
+    told, nowhere = condition(teacher), torch.zeros(1, 2, 2, 4, 4)
+    noise = torch.randn(1, 2, 2, 8, 4, 4, generator=torch.Generator().manual_seed(7))
+    student = TwoViewUNet(small_config())
+    student.load_state_dict(teacher.state_dict())
+    optimizer = torch.optim.Adam(student.parameters(), lr=2e-3)
+    for i in range(6):
+        rng = torch.Generator().manual_seed(i)
+        losses = few_step_losses(student, teacher, noise, told, nowhere, config=SamplerConfig(steps=10), generator=rng)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        expected = denoise(teacher, noise, told, SamplerConfig())
+        for steps in (1, 2, 4):
+            few = SamplerConfig(steps=steps, sigma_min=1.0)
+            far, near = (
+                (denoise(network, noise, told, few) - expected).norm().item() for network in (teacher, student)
+            )
+            assert near < 0.95 * far, steps
+
+
+def test_a_student_that_always_answers_with_its_teachers_latents_has_nothing_to_learn():
+    told = Condition(latents=torch.zeros(2, 2, 8, 4, 4), context=torch.zeros(2, 2, 1, 4))
+    noise = torch.randn(2, 2, 2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def always(latents):
+        def network(noisy, noise_level, condition_, context):
+            s = (4 * noise_level).exp()[:, None, None, None, None, None]
+            return (noisy - (s**2 + 1).sqrt() * latents) / s
+
+        return network
+
+    few = {"condition": told, "gripper": torch.zeros(2, 2, 2, 4, 4), "config": SamplerConfig(steps=2)}
+    same = few_step_losses(always(noise), always(noise), noise, **few)
+    other = few_step_losses(always(0 * noise), always(noise), noise, **few)
+    assert same["rgb"].item() == pytest.approx(0, abs=1e-5)
+    assert other["rgb"].item() > 0.5
 
 
 def test_guidance_compares_with_a_network_that_is_told_nothing_and_costs_nothing_when_off():

@@ -97,6 +97,18 @@ def test_adapters_train_few_weights_and_end_as_plain_ones(episodes, base, tmp_pa
     assert sum(value.numel() for value in adapters.values()) < 0.5 * sum(value.numel() for value in before.values())
 
 
+def test_a_few_step_student_is_a_folder_of_weights_beside_its_teachers(episodes, base, tmp_path):
+    once = dataclasses.replace(CONFIG, steps=1, validate_every=1)
+    svd = SvdTraining(base=base)
+    train(data=episodes, out=tmp_path, preset="svd", part="few_step", svd=svd, config=once)
+    teacher, student = (SvdModel.load(folder).state_dict() for folder in (tmp_path, tmp_path / "few_step"))
+    changed = {name for name in teacher if not torch.equal(teacher[name], student[name])}
+    assert {name.split(".")[0] for name in changed} == {"network"}
+    options = SvdOptions(sampler=SamplerConfig(steps=1), device="cpu")
+    video = SvdGenerator.load(tmp_path / "few_step", options).generate(RgbdPair(n=wall(), m=wall(seed=1)), seed=0)
+    assert np.isfinite(video.points).all()
+
+
 def test_merged_adapters_compute_what_they_did_beside_the_weights():
     network = small_network()
     before = network(*inputs(network.config))
