@@ -48,6 +48,8 @@ def sampling_quality(folder: Path, data: Path, *, steps: Sequence[int], observat
     for i in range(observations):
         sample = batches[i]
         rows = sample.target.known[0, :NOW] > 0
+        if not rows.any():  # the task is done
+            continue
         true = 1000 * sample.target.T_world_tcp[0, :NOW][rows][..., :3, 3]
         reference, _ = _draw(teacher, sample, rows, REFERENCE_STEPS, seed=2 * i)
         for (name, n), measured in found.items():
