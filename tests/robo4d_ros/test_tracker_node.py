@@ -22,6 +22,7 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from robo4d.geometry import se3
+from robo4d.rgbd import ArmPosture
 from robo4d.sim.scene import T_WORLD_BASE
 from robo4d.sim.state import ARMS
 from robo4d.track import GripperTrack
@@ -59,13 +60,14 @@ class Cell:
             message = conversions.joint_state(joint_names(arm), positions, np.zeros(9), stamp_ns=stamp_ns)
             self.joints[arm].publish(message)
 
-    def send(self, stamp_ns, **changes):
+    def send(self, stamp_ns, foreseen=None, **changes):
         """The film, as if it was seen at that time."""
         pair, video = self.film.pair, dataclasses.replace(self.film.video, stamp_ns=stamp_ns)
         pair = dataclasses.replace(
             pair,
             n=dataclasses.replace(pair.n, stamp_ns=stamp_ns, **changes),
             m=dataclasses.replace(pair.m, stamp_ns=stamp_ns),
+            foreseen=foreseen or {},
         )
         for arm, publisher in self.told.items():
             track = dataclasses.replace(GripperTrack.example(), arm=arm, stamp_ns=stamp_ns)
@@ -101,6 +103,21 @@ def test_both_grippers_are_followed_to_where_the_film_has_them(cell):
         assert track.inlier.all()
         assert distance.max() < 0.02
         np.testing.assert_allclose(track.times_s, 0.5 * np.arange(FRAMES + 1))
+
+
+def test_a_predicted_observation_is_tracked_from_where_the_arms_will_stand(cell):
+    cell.track(15 * 10**9)  # it listens
+    states = cell.film.states[0].arms
+    postures = {arm: ArmPosture(joints=s.joints, opening_m=s.gripper_width) for arm, s in states.items()}
+    stamp_ns = 17 * 10**9  # two seconds from any joint states
+    cell.send(stamp_ns, foreseen=postures)
+    stamp = conversions.time_from_ns(stamp_ns)
+    for arm, listener in cell.tracks.items():
+        track = conversions.track_from_message(listener.wait(lambda m: m.header.stamp == stamp))
+        assert track.inlier.all()
+        distance, _ = se3.distance(track.Ts_world_tcp[0], states[arm].T_world_tcp)
+        assert distance < 0.02
+        np.testing.assert_allclose(track.foreseen.joints, postures[arm].joints)
 
 
 def test_viewers_get_the_same_poses_in_their_own_messages(cell):
