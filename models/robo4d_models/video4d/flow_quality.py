@@ -39,9 +39,9 @@ def sampling_quality(folder: Path, data: Path, *, steps: Sequence[int], observat
         ValueError: there are no weights, or no samples.
     """
     teacher = load_plan_model(folder / "plan.safetensors").eval()
-    models = {str(folder): teacher}
+    models = {"teacher": teacher}
     if (student := folder / FOLDER).is_dir():
-        models[str(student)] = load_plan_model(student / "plan.safetensors").eval()
+        models["student"] = load_plan_model(student / "plan.safetensors").eval()
     kept = SampleFolder(data, validation=True)
     batches = PlanBatches(kept, batch=1, size=PLAN_SIZE, seed=0, augmentation=None, length=observations)
     found: dict[tuple[str, int], list[dict[str, Tensor]]] = {(name, n): [] for name in models for n in steps}
@@ -63,7 +63,7 @@ def sampling_quality(folder: Path, data: Path, *, steps: Sequence[int], observat
                 }
             )
     return [
-        {"row": f"{name}, steps {n}", "flow_steps": n, "observations": observations} | _means(measured)
+        {"row": f"{name}, {n}", "flow_steps": n, "observations": observations} | _means(measured)
         for (name, n), measured in found.items()
     ]
 

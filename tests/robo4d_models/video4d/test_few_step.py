@@ -39,8 +39,8 @@ def test_a_student_gets_in_one_step_nearer_to_where_its_teacher_gets_in_many(sam
     rng = np.random.default_rng(0)
     sample = plan_sample(SampleFolder(samples).draw(rng, 4), rng, size=32, augmentation=None)
     before = {name: error.mean() for name, error in few_step_errors(student, sample, teacher=teacher).items()}
-    optimizer = torch.optim.Adam(student.flow.parameters(), lr=5e-3)
-    for _ in range(20):
+    optimizer = torch.optim.Adam(student.flow.parameters(), lr=3e-3)
+    for _ in range(40):
         optimizer.zero_grad()
         few_step_losses(student, sample, teacher=teacher)["few_step"].backward()
         optimizer.step()
@@ -70,9 +70,7 @@ def test_the_table_has_a_row_for_each_number_of_steps_of_teacher_and_student(sam
     train(data=samples, out=folder, part="few_step", tasks=("store_cereal_box_under_shelf",), config=CONFIG)
     evaluate(checkpoint=str(folder), data=samples, clips=2, flow_steps=(1, 64), json_file=folder / "table.jsonl")
     rows = [json.loads(line) for line in (folder / "table.jsonl").read_text().splitlines()]
-    assert [row["row"] for row in rows] == [
-        f"{name}, steps {steps}" for name in (folder, folder / "few_step") for steps in (1, 64)
-    ]
+    assert [row["row"] for row in rows] == ["teacher, 1", "teacher, 64", "student, 1", "student, 64"]
     assert rows[0]["energy_mm"] > 2 * abs(rows[1]["energy_mm"])
     assert all(row["error_mm"] > 0 and row["spread_mm"] > 0 and row["ms"] > 0 for row in rows)
 
