@@ -9,8 +9,8 @@ Reads top to bottom: both views through one convolutional trunk; attention over 
 slot and arm; a position as an average over the scene's own points, each with a learned offset (3D attention), and what
 is seen there read once more for all else; and a small flow-matching head that samples what the averages leave open.
 
-Beside colours and points, the network gets which way the surface faces. That follows from the points, but as differences
-of a centimetre in coordinates of half a metre, and a trunk this small then never learns how a box is turned.
+Beside colours and points, the network gets which way the surface faces. That follows from the points, but as
+differences of a centimetre in coordinates of half a metre, and a trunk this small then never learns how a box is turned.
 """
 
 import math
