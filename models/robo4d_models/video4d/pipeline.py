@@ -46,7 +46,10 @@ class TinyConfig:
     size: int = 96
     """Height and width of the video [px]; a multiple of 8."""
     flow_steps: int = FLOW_STEPS
-    """Euler steps in which a plan is sampled; weights of `robo4d train --part few_step` need one or two."""
+    """Euler steps in which plans are sampled; weights of `robo4d train --part few_step` need one or two."""
+    temperature: float = 0.25
+    """Scale of the noise that the plan of a video begins with: near the middle of what the model believes in, where the
+    errors are smallest, and yet another plan for each seed. Those that it is held against are drawn with 1."""
 
 
 StateSource = Callable[[int], RobotState | None]
@@ -108,7 +111,8 @@ class TinyGenerator:
     ) -> PointmapVideo:
         """The predicted video that follows the pair; see `VideoGenerator.generate`."""
         state, steps = self._state(pair.stamp_ns), self.config.flow_steps
-        plan, *others = self.planner.sample(pair, state, count=1 + _WITNESSES, seed=seed, steps=steps)
+        temperatures = [self.config.temperature, *[1.0] * _WITNESSES]
+        plan, *others = self.planner.sample(pair, state, temperatures=temperatures, seed=seed, steps=steps)
         video = self.render(pair, plan, progress=progress)
         self.told = self.tracks(pair, plan, others)
         return video

@@ -10,7 +10,7 @@ slot and arm; a position as an average over the scene's own points, each with a 
 is seen there read once more for all else; and a small flow-matching head that samples what the averages leave open.
 
 Beside colours and points, the network gets which way the surface faces. That follows from the points, but as
-differences of a centimetre in coordinates of half a metre, and a trunk this small then never learns how a box is turned.
+differences of a centimetre in coordinates of half a metre: a trunk this small then never learns how a box is turned.
 """
 
 import math
@@ -274,19 +274,24 @@ class PlanModel(nn.Module):
         return torch.einsum("bqh,bhqc->bqc", weights, votes), seen
 
     @torch.no_grad()
-    def sample(self, observation: Observation, *, samples: int, steps: int, seed: int) -> PlanOutput:
+    def sample(
+        self, observation: Observation, *, temperatures: Float[Tensor, " n"], steps: int, seed: int
+    ) -> PlanOutput:
         """Draws keyframes from the distribution that the flow head has learned.
 
         Args:
             observation: One observation (batch of 1); the trunk runs once for all samples.
-            samples: Number of draws, along the batch axis of the result.
+            temperatures: Scale of the noise that each draw begins with, along the batch axis of the result: 1 draws
+                from the distribution, less from nearer to its middle.
             steps: Euler steps of the flow.
             seed: Selects the draws; equal seeds give equal draws.
         """
+        samples = len(temperatures)
         mean = PlanOutput(*(value.expand(samples, *value.shape[1:]) for value in self(observation)))
         generator = torch.Generator().manual_seed(seed)
         shape = (samples, NOW + 1, len(ARMS), FlowHead.RESIDUAL)
-        noise = torch.randn(shape, generator=generator).to(mean.position.device)
+        noise = torch.randn(shape, generator=generator) * temperatures[:, None, None, None]
+        noise = noise.to(mean.position.device)
         position, rotation = FlowHead.apply_residual(mean, self.flow.transport(noise, mean.features, steps))
         return mean._replace(position=position, rotation=rotation)
 

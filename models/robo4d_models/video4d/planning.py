@@ -1,5 +1,6 @@
 """Plans from weights: the plan model at work."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,18 @@ class KeyframePlanner:
         return decode(output, 0)
 
     def sample(
-        self, pair: RgbdPair, state: RobotState | None, *, count: int, seed: int, steps: int = FLOW_STEPS
+        self,
+        pair: RgbdPair,
+        state: RobotState | None,
+        *,
+        temperatures: Sequence[float],
+        seed: int,
+        steps: int = FLOW_STEPS,
     ) -> list[KeyframePlan]:
-        """Plans drawn from the model's distribution, in Euler steps of its flow; the same for the same seed."""
+        """A plan for each temperature, in Euler steps of the flow; see `PlanModel.sample`."""
         observation = encode_pair(pair, task=self.task, state=state)
-        output = self._model.sample(observation, samples=count, steps=steps, seed=seed)
-        return [decode(output, i) for i in range(count)]
+        output = self._model.sample(observation, temperatures=torch.tensor(temperatures), steps=steps, seed=seed)
+        return [decode(output, i) for i in range(len(temperatures))]
 
 
 def load_plan_model(weights: Path) -> PlanModel:
