@@ -38,7 +38,7 @@ class Cell:
             return Process([sys.executable, "-m", f"robo4d_ros.{name}_node", "--ros-args", *given])
 
         self.sim = node("sim", width=SIZE, height=SIZE, camera_rate_hz=5.0)
-        self.generator = node("generator", max_age_s=3.0, max_wait_s=3.0, show_period_s=0.1)
+        self.generator = node("generator", generator="oracle", max_age_s=3.0, max_wait_s=3.0, show_period_s=0.1)
         self.probe = Probe("watcher")
         self.videos = self.probe.listen(VideoMessage, "predicted/video", LATCHED)
         self.observations = self.probe.listen(PairMessage, "predicted/observation", LATCHED)

@@ -63,7 +63,7 @@ def sampling_quality(folder: Path, data: Path, *, steps: Sequence[int], observat
                 }
             )
     return [
-        {"row": f"{name}, {n}", "flow_steps": n, "observations": observations} | _means(measured)
+        {"row": f"{name}, {n}", "flow_steps": n, "observations": observations, **_means(measured)}
         for (name, n), measured in found.items()
     ]
 

@@ -101,7 +101,7 @@ def train(
         else:
             model, teacher = begin_student(out / "plan.safetensors")
             teacher.to(torch.device(str(accelerator.device)))
-            constants = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+            constants = {name: value.detach() for name, value in model.named_parameters() if not value.requires_grad}
             training = Training(model, partial(few_step_losses, teacher=teacher))
             measure = partial(_few_step_validation, teacher=teacher)
             checkpoints.copy_missing(out, out / part, ["refiner"])

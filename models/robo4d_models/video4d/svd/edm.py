@@ -122,8 +122,8 @@ def few_step_losses(
     with torch.no_grad():
         latents = denoise(teacher, noise, condition, config)
     share = torch.rand(len(noise), generator=generator, device=noise.device)
-    ends = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
-    sigma = torch.lerp(*torch.tensor(ends, device=noise.device), share) ** config.rho
+    first, last = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+    sigma = (first + share * (last - first)) ** config.rho
     return losses_at(network, latents, noise, sigma, condition.in_float32(), gripper, points_weight=points_weight)
 
 

@@ -31,8 +31,8 @@ _LOOK_PERIOD_S = 0.1
 class GeneratorConfig:
     """The generator."""
 
-    generator: str = "oracle"
-    """oracle (of the simulated cell), tiny (the model that ships), or a folder of weights of the preset tiny or svd."""
+    generator: str = "tiny"
+    """tiny (the model that ships), oracle (of the simulated cell), or a folder of weights of the preset tiny or svd."""
     task: str = "store_cereal_box_under_shelf"
     """What the robot shall do. Weights of svd are of one task and are not told."""
     when_busy: WhenBusy = "refuse"
