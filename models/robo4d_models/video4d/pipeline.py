@@ -147,7 +147,7 @@ class TinyGenerator:
             motion = [encode_motion(v, start.T_world_tcp, poses[t], widths[t], float(times_s[t])) for v in views]
             with torch.no_grad():
                 output = self._refiner(torch.from_numpy(codes)[None], torch.from_numpy(np.stack(motion))[None])
-            depth = torch.where(output.valid > 0, output.depth, 0.0).clamp(min=0.0)[0].numpy()
+            depth = torch.where(output.valid > 0, output.surface_depth, 0.0).clamp(min=0.0)[0].numpy()
             frames.append((output.rgb[0].permute(0, 2, 3, 1).numpy() * 0.5 + 0.5, depth))
         rgb = np.stack([frame[0] for frame in frames], axis=1)
         depth = np.stack([frame[1] for frame in frames], axis=1).astype(np.float32)

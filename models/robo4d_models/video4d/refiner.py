@@ -44,7 +44,9 @@ class RefinerOutput(NamedTuple):
     rgb: Float[Tensor, "b v 3 h w"]
     """In [-1, 1]."""
     depth: Float[Tensor, "b v h w"]
-    """Along the optical axis [m]."""
+    """Along the optical axis [m], a mixture of what is drawn and what is painted; see `surface_depth`."""
+    drawn_depth: Float[Tensor, "b v h w"]
+    """That of the draft; 0 where it is empty."""
     painted_rgb: Float[Tensor, "b v 3 h w"]
     """What the network would paint, whatever the gate says."""
     painted_depth: Float[Tensor, "b v h w"]
@@ -54,6 +56,18 @@ class RefinerOutput(NamedTuple):
     """Logit of seeing each arm's gripper."""
     valid: Float[Tensor, "b v h w"]
     """Logit of the pixel having a depth at all."""
+
+    @property
+    def surface_depth(self) -> Float[Tensor, "b v h w"]:
+        """Depth [m] of one surface or the other: halfway between a hand and the table there is nothing.
+
+        What stands still is drawn exactly, so that the painter must be rather sure.
+        """
+        return torch.where((self.gate > _SURE) | (self.drawn_depth == 0), self.painted_depth, self.drawn_depth)
+
+
+_SURE = 2.0
+"""Logit of the gate from which on the painted surface is the one that is seen."""
 
 
 def encode_draft(view: View, draft: Draft) -> Float32[Array, "c h w"]:
@@ -162,6 +176,7 @@ class Refiner(nn.Module):
         return RefinerOutput(
             rgb=torch.lerp(base_rgb, rgb, share[:, :, None]),
             depth=torch.lerp(base_depth, depth, share),
+            drawn_depth=base_depth * present,
             painted_rgb=rgb,
             painted_depth=depth,
             gate=gate,
@@ -230,7 +245,7 @@ def refiner_errors(
     base_rgb, base_depth = drafts[:, :, 2:5], drafts[:, :, 1] * DEPTH_SCALE + DEPTH_MIDDLE
     errors: dict[str, Tensor] = {}
     for name, rgb, depth, gripper in (
-        ("", output.rgb, output.depth, output.gripper.amax(dim=2) > 0),
+        ("", output.rgb, output.surface_depth, output.gripper.amax(dim=2) > 0),
         ("draft_", base_rgb, base_depth, drafts[:, :, 5 : 5 + len(ARMS)].amax(dim=2) > 0),
     ):
         error = (depth - target.depth).abs()

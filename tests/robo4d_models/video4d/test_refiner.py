@@ -58,6 +58,19 @@ def test_an_untrained_refiner_returns_the_draft():
     torch.testing.assert_close(output.depth[drawn], target.depth[drawn], atol=1e-4, rtol=0)
 
 
+def test_no_surface_lies_between_what_is_drawn_and_what_is_painted():
+    drafts, motion, _ = sample()
+    output = model()(drafts, motion)
+    gate = torch.linspace(-4, 8, output.gate.numel()).reshape(output.gate.shape)
+    output = output._replace(gate=gate, painted_depth=output.drawn_depth + 1)
+    surface, empty = output.surface_depth, output.drawn_depth == 0
+    sure = gate > 4
+    assert (surface[sure | empty] == output.painted_depth[sure | empty]).all()
+    unsure = (gate < 0) & ~empty
+    assert (surface[unsure] == output.drawn_depth[unsure]).all()
+    assert ((surface == output.drawn_depth) | (surface == output.painted_depth)).all()
+
+
 def test_the_loss_reaches_every_parameter():
     network, (drafts, motion, target) = model(), sample()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
