@@ -26,7 +26,7 @@ state.fsdp_plugin = FullyShardedDataParallelPlugin(
     cpu_ram_efficient_loading=False,
 )
 steps = TrainConfig(
-    steps=2, batch=1, warm_up=1, log_every=1, validate_every=1, validation_batches=1, checkpoint_every_s=0
+    steps=2, batch=1, warm_up=1, log_every=1, validate_every=2, validation_batches=1, checkpoint_every_s=0
 )
 svd = SvdTraining(base=base)
 train_svd(part="network", data=episodes, out=out / "whole", svd=svd, config=steps)

@@ -196,18 +196,18 @@ class RefinerTarget(NamedTuple):
     """1 on each arm's gripper."""
 
 
-FAR = 2.5
-"""Depth [m] beyond which nothing matters to the task, and errors do not count."""
+NEAR = 1.0
+"""Depth [m] beyond which errors count as shares of it: what is far matters less, and is measured less well."""
 
 
 def refiner_losses(
     drafts: Float[Tensor, "b v c h w"], output: RefinerOutput, target: RefinerTarget
 ) -> dict[str, Float[Tensor, ""]]:
     """The refiner's weighted losses: grippers count most, then whatever the draft has wrong (paper, eq. 4)."""
-    has_depth = ((target.depth > 0) & (target.depth < FAR)).float()
+    has_depth, unit = (target.depth > 0).float(), target.depth.clamp(min=NEAR) / NEAR
     base_rgb, base_depth = drafts[:, :, 2:5], drafts[:, :, 1] * DEPTH_SCALE + DEPTH_MIDDLE
     wrong = ((base_rgb - target.rgb).abs().amax(dim=2) > 0.12) | (
-        ((base_depth - target.depth).abs() > 0.015) & (has_depth > 0)
+        ((base_depth - target.depth).abs() > 0.015 * unit) & (has_depth > 0)
     )
     wrong = (wrong | (drafts[:, :, 0] < 0.5)).float()
     gripper = target.gripper.amax(dim=2)
@@ -217,7 +217,7 @@ def refiner_losses(
         return (w * functional.smooth_l1_loss(rgb, target.rgb, reduction="none", beta=0.05).mean(dim=2)).mean()
 
     def depth_loss(depth: Float[Tensor, "b v h w"], w: Float[Tensor, "b v h w"]) -> Float[Tensor, ""]:
-        error = functional.smooth_l1_loss(10 * depth, 10 * target.depth, reduction="none", beta=0.1)
+        error = functional.smooth_l1_loss(10 * depth / unit, 10 * target.depth / unit, reduction="none", beta=0.1)
         return (w * has_depth * error).mean()
 
     bce = functional.binary_cross_entropy_with_logits
@@ -237,10 +237,10 @@ def refiner_errors(
 ) -> dict[str, Float[Tensor, " n"]]:
     """Errors of each image, of the video and of the draft it was made from.
 
-    `abs_rel` is mean |d - d*| / d* over pixels with a depth below `FAR`, `gripper_mm` the median depth error on the
+    `abs_rel` is mean |d - d*| / d*, `gripper_mm` the median depth error on the
     grippers, `iou` that of their masks, `psnr` in dB.
     """
-    has_depth = (target.depth > 0) & (target.depth < FAR)
+    has_depth = target.depth > 0
     mask = target.gripper.amax(dim=2) > 0.5
     base_rgb, base_depth = drafts[:, :, 2:5], drafts[:, :, 1] * DEPTH_SCALE + DEPTH_MIDDLE
     errors: dict[str, Tensor] = {}

@@ -50,11 +50,11 @@ _PARAMETERS = {
 class DemoConfig:
     """What is shown."""
 
-    generator: str = "oracle"
-    """What imagines the future: oracle, tiny or a folder of weights; or expert, to see the scripted demonstration."""
-    readout: Literal["tracker", "plan_head", "fused"] = "tracker"
+    generator: str = "tiny"
+    """What imagines the future: tiny, oracle or a folder of weights; or expert, to see the scripted demonstration."""
+    readout: Literal["tracker", "plan_head", "fused"] = "plan_head"
     """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
-    task: str = "store_cereal_box_under_shelf"
+    task: str = "put_spatula_on_table"
     """One of the tasks of `robo4d.sim.tasks`."""
     seed: int = 0
     """Start of the episode."""
