@@ -36,6 +36,8 @@ class GateConfig:
     """Mean confidence of the poses that are followed."""
     max_outlier_share: float = 0.4
     """Share of the predicted frames that need not be followed; with more, the rest is no majority to trust."""
+    workspace_slack_m: float = 0.01
+    """Poses this little outside of the workspace are moved to its border [m]; others refuse the plan."""
 
     def __post_init__(self) -> None:
         """Refuse thresholds that nothing passes."""
@@ -171,15 +173,25 @@ def check_outliers(arm: str, outlier: Bool[Array, " t"], config: GateConfig) -> 
     )
 
 
+def moved_inside(arm: MountedArm, Ts_world_tcp: Float[Array, "n 4 4"], config: GateConfig) -> Float[Array, "n 4 4"]:
+    """The poses, with those that are a little outside of the arm's box at its border; the first one is where it is."""
+    positions = Ts_world_tcp[1:, :3, 3]
+    inside = np.clip(positions, arm.workspace_min, arm.workspace_max)
+    little = np.abs(inside - positions).max(axis=-1, keepdims=True) <= config.workspace_slack_m
+    moved = Ts_world_tcp.copy()
+    moved[1:, :3, 3] = np.where(little, inside, positions)
+    return moved
+
+
 def check_workspace(
-    arm: MountedArm, times_s: Float[Array, " n"], Ts_world_tcp: Float[Array, "n 4 4"]
+    arm: MountedArm, times_s: Float[Array, " n"], Ts_world_tcp: Float[Array, "n 4 4"], config: GateConfig
 ) -> Verdict | None:
-    """Whether the TCP stays inside the arm's box. `times_s` is the video time of each pose."""
+    """Whether the TCP stays inside the arm's box, give or take the slack. `times_s` is the video time of each pose."""
     positions = Ts_world_tcp[:, :3, 3]
     outside = np.maximum(arm.workspace_min - positions, positions - arm.workspace_max)
-    if np.all(outside <= 0):
+    if np.all(outside <= config.workspace_slack_m):
         return None
-    sample = int(np.argmax(outside.max(axis=1) > 0))
+    sample = int(np.argmax(outside.max(axis=1) > config.workspace_slack_m))
     axis = int(np.argmax(outside[sample]))
     value, low, high = (float(x[axis]) for x in (positions[sample], arm.workspace_min, arm.workspace_max))
     return Verdict(

@@ -19,6 +19,7 @@ from robo4d.planning.gates import (
     check_state,
     check_track,
     check_workspace,
+    moved_inside,
 )
 from robo4d.planning.gripper import acting_moment_s, shown_opening_m, transitions
 from robo4d.planning.kinematics import ArmKinematics
@@ -163,7 +164,7 @@ class Planner:
             verdict = check_start(name, T_world_observed, T_world_tcp, gates)
             if verdict := verdict or check_track(track, T_world_observed, gates):
                 return refused(verdict)
-            keyframes[name] = self._keyframes(track, T_world_tcp)
+            keyframes[name] = self._keyframes(name, track, T_world_tcp)
             if verdict := check_outliers(name, keyframes[name].outlier, gates):
                 return refused(verdict)
 
@@ -209,15 +210,17 @@ class Planner:
             raise ValueError("all tracks must be of one video, with the same stamp and times")
         return first
 
-    def _keyframes(self, track: GripperTrack, T_world_tcp: Float[Array, "4 4"]) -> Keyframes:
+    def _keyframes(self, name: str, track: GripperTrack, T_world_tcp: Float[Array, "4 4"]) -> Keyframes:
         usable = track.usable
         Ts_world_raw = np.where(usable[:, None, None], anchored(track.Ts_world_tcp, T_world_tcp), np.nan)
         weights = np.where(usable, track.confidence, 0.0)
         Ts_world_tcp, outlier = smoothed(track.times_s, Ts_world_raw, weights, self._config.smoothing)
+        Ts_world_tcp = moved_inside(self._arms[name], Ts_world_tcp, self._config.gates)
         return Keyframes(times_s=track.times_s, Ts_world_raw=Ts_world_raw, Ts_world_tcp=Ts_world_tcp, outlier=outlier)
 
     def _check_path(self, name: str, path: ArmPath) -> Verdict | None:
-        return check_workspace(self._arms[name], path.times_s, path.Ts_world_tcp) or check_joint_positions(
+        arm, gates = self._arms[name], self._config.gates
+        return check_workspace(arm, path.times_s, path.Ts_world_tcp, gates) or check_joint_positions(
             name, self._arms[name].robot, path.times_s, path.joints, self._config.limits
         )
 

@@ -113,6 +113,19 @@ def test_workspace(verdict, straight):
     assert "leaves its workspace (0.1 to 0.9 m)" in got.reason
 
 
+@pytest.mark.parametrize(("outside_m", "accepted"), [(0.006, True), (0.02, False)])
+def test_poses_a_little_outside_of_the_workspace_are_moved_to_its_border(arms, state, straight, outside_m, accepted):
+    track = straight(move=(0.1, 0, -0.1))
+    lowest = track.Ts_world_tcp[-1, 2, 3] + outside_m
+    low = [replace(arm, workspace_min=np.array([-2.0, -2.0, lowest])) for arm in arms]
+    plan = Planner(PlannerConfig(), low, []).plan({"left": track}, observed=state, current=state, now_ns=0)
+    assert plan.verdict.accepted == accepted
+    if accepted:
+        assert plan.keyframes["left"].Ts_world_tcp[-1, 2, 3] == pytest.approx(lowest)
+    else:
+        assert plan.verdict.code == Code.WORKSPACE
+
+
 def test_unreachable(verdict, straight):
     got = verdict(straight(move=(1.0, 0, 0)))
     assert (got.code, got.arm) == (Code.UNREACHABLE, "left")
