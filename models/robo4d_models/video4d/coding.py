@@ -118,12 +118,24 @@ def _encode_frame(
         raise ValueError(
             f"{frame.camera}: the camera's pose is unknown; publish it on tf, or calibrate the camera first"
         )
-    depth = torch.from_numpy(resize_nearest(frame.depth, size, size))
-    rgb = torch.from_numpy(resize_nearest(frame.rgb, size, size)).permute(2, 0, 1).float() / 127.5 - 1
+
+    def sampled(image: Array) -> Tensor:
+        return torch.from_numpy(resize_nearest(_middle_square(image), size, size))
+
+    depth = sampled(frame.depth)
+    rgb = sampled(frame.rgb).permute(2, 0, 1).float() / 127.5 - 1
     # The rays of the very pixels that were kept: half a pixel of offset would be millimetres in the scene.
-    rays = torch.from_numpy(resize_nearest(frame.intrinsics.rays(), size, size)).permute(2, 0, 1).float()
+    rays = sampled(frame.intrinsics.rays()).permute(2, 0, 1).float()
     points = unproject(depth[None], rays[None], torch.from_numpy(frame.T_world_camera).float()[None])
     return rgb, points[0], (torch.isfinite(depth) & (depth > 0)).float()
+
+
+def _middle_square(image: Array) -> Array:
+    """What the network was trained to look at: pixels as wide as high."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
 
 
 def unproject(

@@ -47,6 +47,23 @@ def test_pixels_that_are_kept_keep_their_exact_points():
     np.testing.assert_allclose(half.permute(1, 2, 0), resize_nearest(points, 24, 24), atol=1e-4)
 
 
+def test_of_a_wide_image_the_middle_square_is_read():
+    def widened(frame):
+        k = frame.intrinsics
+        return dataclasses.replace(
+            frame,
+            rgb=np.pad(frame.rgb, ((0, 0), (16, 16), (0, 0))),
+            depth=np.pad(frame.depth, ((0, 0), (16, 16))),
+            intrinsics=dataclasses.replace(k, width=k.width + 32, cx=k.cx + 16),
+        )
+
+    narrow = pair(64)
+    wide = RgbdPair(n=widened(narrow.n), m=widened(narrow.m))
+    expected, got = (encode_pair(views, task=TASK, state=None, size=32) for views in (narrow, wide))
+    torch.testing.assert_close(got.points, expected.points)
+    torch.testing.assert_close(got.rgb, expected.rgb)
+
+
 def test_what_lies_outside_of_the_workspace_is_not_valid():
     points = torch.tensor([[0.5, 0.0, 0.3], [0.5, 0.0, 1.3]]).T[:, None]
     assert in_workspace(points).tolist() == [[1.0, 0.0]]

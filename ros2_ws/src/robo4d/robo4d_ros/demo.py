@@ -40,7 +40,7 @@ _SHEET_TILE, _VIDEO_TILE = 200, 288
 _DEPTH_RANGE_M = (0.5, 1.9)
 """Of the depth colours; the cameras stand 1 to 1.4 m from the table."""
 _PARAMETERS = {
-    "/**/sim": {"ros__parameters": {"width": 240, "height": 192, "camera_rate_hz": 4.0, "state_rate_hz": 25.0}},
+    "/**/sim": {"ros__parameters": {"width": 208, "height": 208, "camera_rate_hz": 4.0, "state_rate_hz": 25.0}},
     "/**/executor": {"ros__parameters": {"executor.period_s": 0.04}},
 }
 """Two cores must do for all of it."""
