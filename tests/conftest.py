@@ -13,7 +13,7 @@ from unittest.mock import patch
 import jaxtyping
 from jaxtyping import _import_hook
 
-CHECKED_FIRST, CHECKED_EVERY = 20, 10
+CHECKED_FIRST, CHECKED_EVERY = 20, 100
 """The calls of a function that are checked in a test: the first ones, and one of so many of the others."""
 calls = Counter()
 jaxtyped_always = jaxtyping.jaxtyped
