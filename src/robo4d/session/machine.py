@@ -74,6 +74,12 @@ class Session:
         """The plan under review or in execution; empty where there is none."""
         return self._plan.plan_id if self._plan else ""
 
+    @property
+    def plan_ids(self) -> set[str]:
+        """The plans that it may still ask for: the present one and the one ahead, whatever else is published."""
+        ahead = self._attempt.plan if self._attempt else None
+        return {plan.plan_id for plan in (self._plan, ahead) if plan}
+
     def start(self) -> None:
         """Begin; Refused while a session goes on or the arms do not follow."""
         if self._state not in (State.IDLE, State.HOLD):

@@ -332,6 +332,19 @@ def overlapping(**config):
     return rig
 
 
+def test_plans_of_others_do_not_push_out_the_one_in_execution_and_the_one_ahead():
+    rig = Rig(auto_approve=True, overlap=True)
+    rig.session.start()
+    rig.imagine("a")
+    rig.begin_execution()
+    rig.imagine_ahead("b")
+    for name in ("x", "y", "z"):
+        rig.session.planned(Proposal(plan_id=name, stamp_ns=rig.stamp_ns, refusal="", duration_s=1.0))
+    assert rig.session.plan_ids == {"a", "b"}
+    rig.session.stop()
+    assert rig.session.plan_ids == set()
+
+
 def test_without_overlap_nothing_is_asked_for_while_a_plan_is_executed():
     rig = overlapping()
     other = Rig(auto_approve=True)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from robo4d_models.video4d.coding import rotation_to_6d
 from robo4d_models.video4d.data import Augmentation, SampleFolder, plan_sample
+from robo4d_models.video4d.facing import facings, surface_normals
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
-from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig, facings, surface_normals
+from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig
 
 SMALL = PlanModelConfig(widths=(16, 32, 64), flow_width=64)
 

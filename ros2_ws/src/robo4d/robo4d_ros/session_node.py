@@ -80,8 +80,10 @@ class SessionNode(Node):
         return _answer(decide)(request, response)
 
     def _take_plan(self, message: PlanMessage) -> None:
-        self._plans = dict(list(self._plans.items())[-1:]) | {message.id: message}
+        self._plans[message.id] = message
         self._session.planned(proposal_from_message(message))
+        kept = {message.id, *self._session.plan_ids}
+        self._plans = {plan_id: plan for plan_id, plan in self._plans.items() if plan_id in kept}
 
     def _take_heartbeat(self, message: String, info: Mapping[str, int]) -> None:
         if message.data == "planner":

@@ -1,0 +1,38 @@
+"""Which way the surfaces face that an observation shows."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from robo4d_models.video4d.coding import Observation
+
+FACING = 7
+"""Channels of `facings`."""
+
+
+def surface_normals(observation: Observation) -> Float[Tensor, "b v 3 h w"]:
+    """Unit normals in the world of the surface at each pixel, from the points around it; 0 where one is not valid.
+
+    All look the same way as seen from the camera, be it to it or from it.
+    """
+    points = functional.pad(observation.points.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
+    right = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
+    down = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
+    around = functional.pad(observation.valid.flatten(0, 1), (1, 1, 1, 1))
+    usable = around[..., 1:-1, 2:] * around[..., 1:-1, :-2] * around[..., 2:, 1:-1] * around[..., :-2, 1:-1]
+    normals = functional.normalize(torch.linalg.cross(right, down, dim=1), dim=1) * usable[:, None]
+    return normals.unflatten(0, observation.rgb.shape[:2])
+
+
+def facings(normals: Float[Tensor, "b v 3 h w"]) -> Float[Tensor, "b v g h w"]:
+    """Normals, and the second and fourth harmonic of their azimuth, as long as the normal is level.
+
+    Opposite faces of an upright box share the second one, all four the fourth: averages over whatever is seen of a box
+    tell how it is turned.
+    """
+    x, y = normals[:, :, 0], normals[:, :, 1]
+    level = torch.sqrt(x**2 + y**2).clamp(min=1e-6)
+    x2, y2 = (x**2 - y**2) / level, 2 * x * y / level
+    x4, y4 = (x2**2 - y2**2) / level, 2 * x2 * y2 / level
+    return torch.cat([normals, torch.stack([x2, y2, x4, y4], dim=2)], dim=2)
