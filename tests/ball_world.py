@@ -1,10 +1,11 @@
 """A world that needs no simulator: a red ball on a plane, and a demonstrator that touches it, then lifts off."""
 
 import numpy as np
-from robo4d_models.video4d.coding import OPEN_WIDTH
+from robo4d_models.video4d.coding import OPEN_WIDTH, RobotState
 from robo4d_models.video4d.data import DEPTH_UNIT, moment_dtype
-from robo4d_models.video4d.draft import GripperSurface, View
+from robo4d_models.video4d.draft import View
 from robo4d_models.video4d.keyframes import SLOTS
+from robo4d_models.video4d.robot_model import PARTS, RobotModel
 
 from robo4d import RgbdFrame, RgbdPair
 from robo4d.geometry import Camera, Intrinsics, look_at, se3
@@ -78,15 +79,21 @@ def pair(size, *, seed=0):
 AWAY = se3.pose(DOWN, np.array([0.5, -3.0, 0.5]))
 
 
-def box_surface():
-    """A gripper made of points: a palm 12 cm behind the TCP and two fingers."""
-    x, y = (a.ravel() for a in np.meshgrid(np.linspace(-0.03, 0.03, 25), np.linspace(-0.09, 0.09, 60)))
-    palm = np.stack([x, y, np.full_like(x, -0.12)], axis=-1)
-    z, w = (a.ravel() for a in np.meshgrid(np.linspace(-0.05, 0.0, 25), np.linspace(-0.01, 0.01, 12)))
-    finger = np.stack([w, np.zeros_like(w), z], axis=-1)
-    points = np.concatenate([palm, finger, finger])
-    sign = np.concatenate([np.zeros(len(palm)), np.ones(len(finger)), -np.ones(len(finger))]).astype(int)
-    return GripperSurface(points=points, normals=np.tile([0.0, 0.0, -1.0], (len(points), 1)), finger=sign)
+def plates():
+    """A gripper made of three plates: a palm 12 cm behind the TCP and two fingers, which meet in it."""
+
+    def plate(*corners):
+        return np.array(corners, np.float32)
+
+    palm = plate((-0.03, -0.09, -0.12), (0.03, -0.09, -0.12), (0.03, 0.09, -0.12), (-0.03, 0.09, -0.12))
+    finger = plate((-0.01, 0, -0.05), (0.01, 0, -0.05), (0.01, 0, 0), (-0.01, 0, 0))
+    halves = np.array([[0, 1, 2], [0, 2, 3]])
+    return RobotModel(
+        vertices=np.concatenate([palm, finger, finger]),
+        triangles=np.concatenate([halves, halves + 4, halves + 8]),
+        rgb=np.full((6, 3), 0.9, np.float32),
+        part=np.repeat([PARTS.index(name) for name in ("hand", "left_finger", "right_finger")], 2),
+    )
 
 
 def views(ball=BALL, size=64):
@@ -103,6 +110,11 @@ def poses(*left):
 
 def widths(*left):
     return np.stack([[w, OPEN_WIDTH] for w in left])
+
+
+def start(pose, width=OPEN_WIDTH):
+    """A robot that does not tell its joints."""
+    return RobotState(T_world_tcp=poses(pose)[0], gripper_width=widths(width)[0])
 
 
 def above(point, height=0.0):

@@ -31,4 +31,5 @@ def _robot_state(state: CellState) -> RobotState:
     return RobotState(
         T_world_tcp=np.stack([state.arms[arm].T_world_tcp for arm in ARMS]),
         gripper_width=np.array([state.arms[arm].gripper_width for arm in ARMS]),
+        joints=np.stack([state.arms[arm].joints for arm in ARMS]),
     )

@@ -25,7 +25,7 @@ COMMANDS = {
     "bench tracker": ("robo4d.tracking.bench:bench_tracker", "errors, confidence and cost of following the grippers"),
     "bench planner": ("robo4d.planning.bench:bench_planner", "time and accuracy of planning, and the limits it keeps"),
     "bench transport": ("robo4d_ros.transport:bench", "loss, latency and CPU of images between two ROS processes"),
-    "bench model": ("robo4d_models.video4d.svd.bench:bench_model", "seconds, memory and operations of one plan"),
+    "bench model": ("robo4d_models.video4d.bench:bench_model", "seconds and memory of one plan and of training"),
     "make-samples": ("robo4d_models.video4d.samples:make_samples", "training samples of the tiny model"),
     "train": ("robo4d_models.video4d.train:train", "a model from samples; goes on where it stopped"),
     "convert-checkpoint": ("robo4d_models.video4d.svd.convert:convert_checkpoint", "weights of others for `svd`"),

@@ -43,6 +43,19 @@ class TellsMotion(Protocol):
 
 
 @runtime_checkable
+class PlacesCameras(Protocol):
+    """A generator that finds cameras whose poses are unknown."""
+
+    def place(self, pair: RgbdPair) -> RgbdPair:
+        """The pair with the poses of both cameras; the very same one where they are known.
+
+        Raises:
+            ValueError: the images do not tell them.
+        """
+        ...
+
+
+@runtime_checkable
 class Segmenter(Protocol):
     """Finds the pixels of one object in all images of a video."""
 

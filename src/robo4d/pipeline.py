@@ -9,10 +9,10 @@ between two nodes; here the same parts are called one after the other.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from robo4d.interfaces import TellsMotion, VideoGenerator
+from robo4d.interfaces import PlacesCameras, TellsMotion, VideoGenerator
 from robo4d.plan import Plan
 from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Candidate, Planner
@@ -186,6 +186,8 @@ class Pipeline:
         Raises:
             Cancelled: `progress` returned False.
         """
+        if isinstance(self._generator, PlacesCameras):
+            observation = replace(observation, pair=self._generator.place(observation.pair))
         generating_s = reading_s = 0.0
         imagined: list[Imagined] = []
         for candidate_seed in range(seed, seed + self._config.candidates):

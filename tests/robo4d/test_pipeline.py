@@ -53,7 +53,15 @@ def track(arm, motion=(0.0, 0.0, 0.0), *, seen=True):
     )
 
 
-def look(*by_seed, seed=0, **options):
+class Finder(Player):
+    """One that finds cameras whose poses are unknown."""
+
+    def place(self, pair):
+        n, m = (dataclasses.replace(frame, T_world_camera=np.eye(4)) for frame in (pair.n, pair.m))
+        return dataclasses.replace(pair, n=n, m=m)
+
+
+def look(*by_seed, seed=0, generator=None, **options):
     """A look whose video of each seed shows the given tracks."""
 
     def read(video, observation):
@@ -69,7 +77,7 @@ def look(*by_seed, seed=0, **options):
 
     ticks = itertools.count()
     pipeline = Pipeline(
-        Player(),
+        generator or Player(),
         read,
         Planner(PlannerConfig(), ARMS, []),
         now_ns=lambda: 0,
@@ -87,6 +95,12 @@ def test_a_plan_moves_the_arms_that_move_in_the_video_and_no_other():
     np.testing.assert_allclose(end, START["left"][:3, 3] + [0, 0, 0.08], atol=5e-3)
 
 
+def test_what_follows_the_video_has_the_poses_that_the_generator_found():
+    still = [track("left"), track("right")]
+    assert look(still, generator=Finder()).observation.pair.n.T_world_camera is not None
+    assert look(still).observation.pair.n.T_world_camera is None
+
+
 def test_without_motion_there_is_no_plan():
     assert look([track("left"), track("right")]).plan is None
 
@@ -102,7 +116,7 @@ def test_of_several_futures_the_one_that_can_be_done_is_taken():
 def test_an_arm_that_is_not_found_is_refused_by_name_unless_another_one_moves():
     lost = track("right", seen=False)
     alone = look([track("left"), lost])
-    assert (alone.plan.verdict.code, alone.plan.verdict.arm) == (Code.INNOVATION, "right")
+    assert (alone.plan.verdict.code, alone.plan.verdict.arm) == (Code.TOO_FEW_POSES, "right")
     assert look([track("left", (0.0, 0.0, 0.08)), lost]).plan.verdict.accepted
 
 

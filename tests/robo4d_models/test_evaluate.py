@@ -16,6 +16,13 @@ def test_only_vouched_poses_after_the_observation_count():
     np.testing.assert_allclose(tcp_errors_mm({"left": doubtful}, {"left": true}), [[5, np.nan, np.nan, 5]])
 
 
+def test_an_arm_that_rests_does_not_count():
+    track = GripperTrack.example()
+    rests = np.tile(track.Ts_world_tcp[:1], (len(track.Ts_world_tcp), 1, 1))
+    errors = tcp_errors_mm({"left": track, "right": track}, {"left": rests, "right": track.Ts_world_tcp})
+    np.testing.assert_allclose(errors, np.zeros((1, 4)), atol=1e-9)
+
+
 def test_missing_weights_are_named_before_hours_of_simulation(tmp_path):
     with pytest.raises(ValueError, match="robo4d train"):
         evaluate(checkpoint=str(tmp_path / "nowhere"), data=tmp_path / "clips")

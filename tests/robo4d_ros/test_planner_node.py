@@ -207,7 +207,7 @@ def test_what_cannot_be_followed_is_refused_by_name(cell, age_s, left, code):
 
 def test_an_arm_that_is_nowhere_to_be_seen_is_refused_unless_the_other_one_moves(cell):
     stamp_ns = cell.now_ns()
-    assert cell.plan(lost(stamp_ns), still("right", stamp_ns)).verdict.code == Code.INNOVATION
+    assert cell.plan(lost(stamp_ns), still("right", stamp_ns)).verdict.code == Code.TOO_FEW_POSES
     assert [arm.arm for arm in cell.plan(lost(stamp_ns), track("right", stamp_ns)).arms] == ["right"]
 
 

@@ -34,6 +34,8 @@ WORKSPACE_HALF_SIZE = (1.1, 1.1, 0.8)
 LEAST_SEEN = 0.2
 """Share of a view's pixels that must show the workspace; those of the training show 60 % and more."""
 
+FARTHEST = 6.5
+"""Depth [m] from which on nothing is measured, as with a depth camera."""
 OPEN_WIDTH = 0.08
 """Opening of the Franka hand when open [m] (its datasheet)."""
 HELD_WIDTH = 0.076
@@ -72,6 +74,8 @@ class RobotState:
     """Pose of each arm's tool centre point, in the order of `ARMS`."""
     gripper_width: Float[Array, " a"]
     """Opening of each gripper [m]."""
+    joints: Float[Array, "a 7"] | None = None
+    """Joint positions of each arm [rad], where they are known."""
 
 
 def resize_nearest(image: Array, height: int, width: int) -> Array:
@@ -122,12 +126,12 @@ def _encode_frame(
     def sampled(image: Array) -> Tensor:
         return torch.from_numpy(resize_nearest(_middle_square(image), size, size))
 
-    depth = sampled(frame.depth)
+    depth = torch.nan_to_num(sampled(frame.depth), posinf=0.0, neginf=0.0)
     rgb = sampled(frame.rgb).permute(2, 0, 1).float() / 127.5 - 1
     # The rays of the very pixels that were kept: half a pixel of offset would be millimetres in the scene.
     rays = sampled(frame.intrinsics.rays()).permute(2, 0, 1).float()
     points = unproject(depth[None], rays[None], torch.from_numpy(frame.T_world_camera).float()[None])
-    return rgb, points[0], (torch.isfinite(depth) & (depth > 0)).float()
+    return rgb, points[0], (depth > 0).float()
 
 
 def _middle_square(image: Array) -> Array:
@@ -142,7 +146,7 @@ def unproject(
     depth: Float[Tensor, "*b h w"], rays: Float[Tensor, "*b 3 h w"], T_world_camera: Float[Tensor, "*b 4 4"]
 ) -> Float[Tensor, "*b 3 h w"]:
     """Points in the world [m] from depth [m] and the pixels' rays (z = 1) in the camera frame."""
-    points_camera = rays * torch.nan_to_num(depth)[..., None, :, :]
+    points_camera = rays * depth[..., None, :, :]
     return (
         torch.einsum("...ij,...jhw->...ihw", T_world_camera[..., :3, :3], points_camera)
         + (T_world_camera[..., :3, 3, None, None])

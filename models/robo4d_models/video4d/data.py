@@ -5,7 +5,7 @@ that a batch touches only what it uses. A file appears complete or not at all: i
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from robo4d.geometry import Camera, Intrinsics
-from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, TASKS, Observation, in_workspace, resize_nearest, unproject
-from robo4d_models.video4d.draft import Draughtsman, GripperSurface, View
+from robo4d_models.video4d.coding import (
+    ARMS,
+    HELD_WIDTH,
+    TASKS,
+    Observation,
+    RobotState,
+    in_workspace,
+    resize_nearest,
+    unproject,
+)
+from robo4d_models.video4d.draft import Draughtsman, View
 from robo4d_models.video4d.keyframes import SLOTS
 from robo4d_models.video4d.losses import PlanTarget
 from robo4d_models.video4d.refiner import RefinerTarget, encode_draft, encode_motion
+from robo4d_models.video4d.robot_model import RobotModel
+from robo4d_models.video4d.segmenter import SegmenterSample, augmented
 
 DEPTH_UNIT = 1e-4
 """Length of one step of stored depth [m]; 16 bits reach 6.5 m, further is not measured."""
@@ -91,7 +102,7 @@ class SampleFolder:
         """Open the folder.
 
         Raises:
-            ValueError: there is no attempt in it.
+            ValueError: there is no attempt in it, or a damaged one.
         """
         self.folder, self.tasks, self.validation = folder, tasks, validation
         self.attempts: dict[str, list[Array]] = {task: [] for task in tasks}
@@ -111,7 +122,7 @@ class SampleFolder:
                 continue
             self._seen.add(path.name)
             if (int(start) % VALIDATION_SHARE == 0) == self.validation:
-                self.attempts[task].append(np.load(path, mmap_mode="r"))
+                self.attempts[task].append(_attempt(path))
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.void]]:
         """Random (task, moment): tasks in equal shares, then attempts, then moments."""
@@ -123,6 +134,15 @@ class SampleFolder:
         tasks = [task for task in self.tasks if self.attempts[task]]
         task = tasks[rng.integers(len(tasks))]
         return task, self.attempts[task][rng.integers(len(self.attempts[task]))]
+
+
+def _attempt(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} is cut off or damaged ({error}): delete it; `robo4d make-samples` makes it again"
+        ) from error
 
 
 def plan_sample(
@@ -233,9 +253,15 @@ class RefinerBatches(Dataset[RefinerSample]):
     """Moments to look ahead, the length of the video."""
     POSE_NOISE_M = 0.004
     """Standard deviation of the drawn position in half of the samples: plans are never exact."""
+    UNKNOWN_SHARE = 0.1
+    """Share of the samples whose arms are not drawn, as a robot need not tell its joints; and of those in which nobody
+    knows which pixels can be picked up."""
 
-    def __init__(self, folder: SampleFolder, *, batch: int, seed: int, length: int, surface: GripperSurface) -> None:
-        self.folder, self.batch, self.seed, self.length, self.surface = folder, batch, seed, length, surface
+    def __init__(
+        self, folder: SampleFolder, *, batch: int, seed: int, length: int, robot: RobotModel, drawn: bool = True
+    ) -> None:
+        self.folder, self.batch, self.seed, self.length = folder, batch, seed, length
+        self.robot, self.drawn = robot, drawn
 
     def __len__(self) -> int:
         """Batches of the whole run."""
@@ -257,13 +283,22 @@ class RefinerBatches(Dataset[RefinerSample]):
             pass  # a look at a start, which has no future
         i = int(rng.integers(len(attempt) - 1))
         moments = attempt[i : i + 1 + int(rng.integers(1, self.LONGEST + 1))]
-        pair = rng.choice(attempt["rgb"].shape[1], 2, replace=False)
+        pair: list[int] = rng.choice(attempt["rgb"].shape[1], 2, replace=False).tolist()
         n, m = (stored_view(moments[0], view) for view in pair)
+        if rng.random() >= self.UNKNOWN_SHARE:
+            n, m = (
+                replace(view, movable=moments["label"][0][i] == OBJECT_LABEL)
+                for view, i in zip((n, m), pair, strict=True)
+            )
         poses = moments["T_world_tcp"].astype(float)
         widths = moments["gripper_width"].astype(float)
         if rng.random() < 0.5:
             poses[1:, ..., :3, 3] += self.POSE_NOISE_M * rng.standard_normal((poses.shape[1], 3))
-        last = Draughtsman((n, m), self.surface, poses[0], widths[0]).draw_last(poses[1:], widths[1:])
+        joints = moments["joints"][0].astype(float) if rng.random() >= self.UNKNOWN_SHARE else None
+        start = RobotState(T_world_tcp=poses[0], gripper_width=widths[0], joints=joints)
+        if not self.drawn:
+            poses[:], widths[:] = poses[0], widths[0]
+        last = Draughtsman((n, m), self.robot, start, poses[1:], widths[1:]).draw(len(poses) - 2)
         time_s = float(moments["time_s"][-1] - moments["time_s"][0])
         drafts = np.stack([encode_draft(view, draft) for view, draft in zip((n, m), last, strict=True)])
         motion = np.stack([encode_motion(view, poses[0], poses[-1], widths[-1], time_s) for view in (n, m)])
@@ -280,6 +315,35 @@ class RefinerBatches(Dataset[RefinerSample]):
         )
 
 
+class SegmenterBatches(Dataset[SegmenterSample]):
+    """Batches of single images and what is seen in them; see `PlanBatches`."""
+
+    def __init__(self, folder: SampleFolder, *, batch: int, seed: int, length: int, augment: bool) -> None:
+        self.folder, self.batch, self.seed, self.length, self.augment = folder, batch, seed, length, augment
+
+    def __len__(self) -> int:
+        """Batches of the whole run."""
+        return self.length
+
+    def __getitem__(self, index: int) -> SegmenterSample:
+        """The batch of a training step."""
+        if index % PlanBatches.REFRESH == 0:
+            self.folder.refresh()
+        rng = np.random.default_rng([self.seed, index])
+        moments = [moment for _, moment in self.folder.draw(rng, self.batch)]
+        views = [rng.integers(len(moment["rgb"])) for moment in moments]
+        rgb = np.stack([m["rgb"][view] for m, view in zip(moments, views, strict=True)]).astype(np.float32) / 127.5 - 1
+        labels = np.stack([m["label"][view] for m, view in zip(moments, views, strict=True)])
+        if self.augment:
+            rgb = augmented(rgb, rng)
+        masks = np.stack([np.isin(labels, sum(GRIPPER_LABELS, ())), labels == OBJECT_LABEL], axis=1)
+        return SegmenterSample(
+            rgb=torch.from_numpy(np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))),
+            masks=torch.from_numpy(masks.astype(np.float32)),
+        )
+
+
+OBJECT_LABEL = 7
 GRIPPER_LABELS = ((1, 2, 3), (4, 5, 6))
 """Labels of hand and fingers of each arm, in the order of `ARMS`; see robo4d.sim.render.Label."""
 

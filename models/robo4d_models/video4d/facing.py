@@ -5,24 +5,23 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from robo4d_models.video4d.coding import Observation
-
 FACING = 7
 """Channels of `facings`."""
 
 
-def surface_normals(observation: Observation) -> Float[Tensor, "b v 3 h w"]:
-    """Unit normals in the world of the surface at each pixel, from the points around it; 0 where one is not valid.
+def surface_normals(points: Float[Tensor, "*b 3 h w"], valid: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Unit normals of the surface at each pixel, from the points around it; 0 where one is not valid.
 
-    All look the same way as seen from the camera, be it to it or from it.
+    They are in the frame of the points. All look the same way as seen from the camera, be it to it or from it.
     """
-    points = functional.pad(observation.points.flatten(0, 1), (1, 1, 1, 1), mode="replicate")
+    batch = valid.shape[:-2]
+    points = functional.pad(points.flatten(0, -4), (1, 1, 1, 1), mode="replicate")
     right = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
     down = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
-    around = functional.pad(observation.valid.flatten(0, 1), (1, 1, 1, 1))
+    around = functional.pad(valid.flatten(0, -3), (1, 1, 1, 1))
     usable = around[..., 1:-1, 2:] * around[..., 1:-1, :-2] * around[..., 2:, 1:-1] * around[..., :-2, 1:-1]
     normals = functional.normalize(torch.linalg.cross(right, down, dim=1), dim=1) * usable[:, None]
-    return normals.unflatten(0, observation.rgb.shape[:2])
+    return normals.unflatten(0, batch)
 
 
 def facings(normals: Float[Tensor, "b v 3 h w"]) -> Float[Tensor, "b v g h w"]:

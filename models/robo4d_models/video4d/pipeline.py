@@ -5,7 +5,7 @@ observation -> plan model -> keyframes -> poses of every frame -> draft -> refin
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from robo4d.geometry import Camera, Intrinsics, se3
 from robo4d.interfaces import Cancelled
 from robo4d.track import GripperTrack
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState, resize_nearest
-from robo4d_models.video4d.draft import Draughtsman, GripperSurface, View, compose
+from robo4d_models.video4d.coding import ARMS, FARTHEST, HELD_WIDTH, OPEN_WIDTH, RobotState, resize_nearest
+from robo4d_models.video4d.draft import Draughtsman, View, compose
 from robo4d_models.video4d.keyframes import KeyframePlan
+from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.planning import FLOW_STEPS, KeyframePlanner
 from robo4d_models.video4d.refiner import (
     Refiner,
@@ -28,9 +29,14 @@ from robo4d_models.video4d.refiner import (
     encode_draft,
     encode_motion,
 )
+from robo4d_models.video4d.robot_model import RobotModel
+from robo4d_models.video4d.segmenter import Segmenter
 
-_WITNESSES = 15
+WITNESSES = 15
 """Further plans that are drawn with each one, to see how sure the model is."""
+_LEAST_ROBOT_SEEN = 0.3
+"""Share of the robot that a camera must show where it should be. Nearly all of it with true poses, half of it behind
+the shelf; with poses that are 10 cm off, a third, and almost nothing of an image that is upside down."""
 _SAME_M, _SAME_RAD = 0.025, math.radians(15)
 """Poses within this of each other are the same: the limits of a right one."""
 
@@ -62,7 +68,9 @@ class TinyGenerator:
     Args:
         planner: Makes keyframes; it knows the task.
         refiner: Turns drafts into pictures. Without one, the drafts themselves are the video.
-        surface: Of the grippers.
+        segmenter: Finds the objects that move as a whole. Without one, only what is between the fingers does.
+        localiser: Finds cameras whose poses are unknown. Without one, they must be known.
+        robot: Of each arm and its gripper.
         state: Where the robot's state comes from; without it the arms are read from the images.
         config: What is generated.
     """
@@ -71,12 +79,15 @@ class TinyGenerator:
         self,
         planner: KeyframePlanner,
         refiner: Refiner | None,
-        surface: GripperSurface,
+        robot: RobotModel,
         *,
+        segmenter: Segmenter | None = None,
+        localiser: Localiser | None = None,
         state: StateSource = lambda stamp_ns: None,
         config: TinyConfig | None = None,
     ) -> None:
-        self.planner, self._refiner, self._surface, self._state = planner, refiner, surface, state
+        self.planner, self._refiner, self._robot, self._state = planner, refiner, robot, state
+        self._segmenter, self._localiser = segmenter, localiser
         self.config = config or TinyConfig()
         self.told: dict[str, GripperTrack] = {}
         """Where the grippers are in the last video, by arm: the `plan_head` readout."""
@@ -87,31 +98,43 @@ class TinyGenerator:
     ) -> "TinyGenerator":
         """The generator with the weights of a folder that `robo4d train` wrote.
 
-        A folder may lack the refiner, which is trained last: its drafts are the video then.
+        A folder may lack all but the plan model. Without a refiner, the drafts are the video.
 
         Raises:
             ValueError: the weights are missing, damaged, not those that their hashes name, or not of this model.
         """
         checkpoints.verify(folder)
         planner = KeyframePlanner.load(folder / "plan.safetensors", task)
+        objects = folder / "segmenter.safetensors"
+        segmenter = Segmenter.load(objects) if objects.exists() else None
+        places = folder / "localiser.safetensors"
         if not (folder / "refiner.safetensors").exists():
-            return cls(planner, None, GripperSurface.of_franka_hand(), state=state, config=config)
+            robot = RobotModel.of_franka()
+            localiser = Localiser.load(places, robot) if places.exists() else None
+            return cls(planner, None, robot, segmenter=segmenter, localiser=localiser, state=state, config=config)
         values, sizes = checkpoints.load_weights(folder / "refiner.safetensors")
-        refiner = Refiner(RefinerConfig(widths=tuple(sizes["widths"]), joint_layers=sizes["joint_layers"]))
-        trained = {name: value for name, value in values.items() if not name.startswith("surface.")}
+        sizes["widths"] = tuple(sizes["widths"])
+        refiner = Refiner(RefinerConfig(**sizes))
+        trained = {name: value for name, value in values.items() if not name.startswith("robot.")}
         try:
             refiner.load_state_dict(trained)
         except RuntimeError as error:
             raise ValueError(f"{folder / 'refiner.safetensors'} holds the weights of another model: {error}") from error
-        surface = GripperSurface.from_tensors(values)
-        return cls(planner, refiner.eval(), surface, state=state, config=config)
+        robot = RobotModel.from_tensors(values)
+        localiser = Localiser.load(places, robot) if places.exists() else None
+        return cls(planner, refiner.eval(), robot, segmenter=segmenter, localiser=localiser, state=state, config=config)
+
+    def place(self, pair: RgbdPair) -> RgbdPair:
+        """The pair with the poses of both cameras; see `Localiser.place`."""
+        return pair if self._localiser is None else self._localiser.place(pair, self._state(pair.stamp_ns))
 
     def generate(
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
     ) -> PointmapVideo:
         """The predicted video that follows the pair; see `VideoGenerator.generate`."""
+        pair = self.place(pair)
         state, steps = self._state(pair.stamp_ns), self.config.flow_steps
-        temperatures = [self.config.temperature, *[1.0] * _WITNESSES]
+        temperatures = [self.config.temperature, *[1.0] * WITNESSES]
         plan, *others = self.planner.sample(pair, state, temperatures=temperatures, seed=seed, steps=steps)
         video = self.render(pair, plan, progress=progress)
         self.told = self.tracks(pair, plan, others)
@@ -128,17 +151,30 @@ class TinyGenerator:
 
         Raises:
             Cancelled: `progress` returned False.
+            ValueError: a view does not show the robot where its joints, or else the model, have it.
         """
-        views = (_view(pair.n, self.config.size), _view(pair.m, self.config.size))
+        views = self._views(pair)
         start = self._start(pair, plan)
         times_s = self.times_s
         poses, widths = plan.at(times_s, start)
-        draughtsman = Draughtsman(views, self._surface, start.T_world_tcp, start.gripper_width)
+        if self._refiner is not None and not self._refiner.config.drawn:
+            poses, widths = (
+                np.broadcast_to(start.T_world_tcp, poses.shape),
+                np.broadcast_to(start.gripper_width, widths.shape),
+            )
+        draughtsman = Draughtsman(views, self._robot, start, poses, widths)
+        for frame, share in zip((pair.n, pair.m), draughtsman.robot_seen, strict=True):
+            if share is not None and share < _LEAST_ROBOT_SEEN:
+                raise ValueError(
+                    f"{frame.camera}: {share:.0%} of the robot is seen where it must be, at least "
+                    f"{_LEAST_ROBOT_SEEN:.0%} are needed: check both cameras' calibration on tf, whether their images "
+                    "are upright, and the joint states"
+                )
         frames: list[tuple[Array, Array]] = []
         for t in range(len(times_s)):
             if not progress(t, len(times_s)):
                 raise Cancelled
-            drafts = draughtsman.draw_last(poses[: t + 1], widths[: t + 1])
+            drafts = draughtsman.draw(t)
             if self._refiner is None:
                 composed = [compose(view, draft) for view, draft in zip(views, drafts, strict=True)]
                 frames.append((np.stack([rgb for rgb, _ in composed]), np.stack([depth for _, depth in composed])))
@@ -188,6 +224,15 @@ class TinyGenerator:
     def times_s(self) -> Float[Array, " t"]:
         """Time of each frame after the observation [s]."""
         return self.config.period_s * np.arange(1, self.config.frames + 1)
+
+    def _views(self, pair: RgbdPair) -> tuple[View, View]:
+        """Both frames at the size of the video, with the objects in them."""
+        n, m = _view(pair.n, self.config.size), _view(pair.m, self.config.size)
+        if self._segmenter is None:
+            return n, m
+        images = [resize_nearest(frame.rgb, self.config.size, self.config.size) for frame in (pair.n, pair.m)]
+        movable_n, movable_m = self._segmenter.masks(np.stack(images))["object"]
+        return replace(n, movable=movable_n), replace(m, movable=movable_m)
 
     def _start(self, pair: RgbdPair, plan: KeyframePlan) -> RobotState:
         """Where the grippers are: measured, or else as the model sees them, open."""
@@ -241,8 +286,9 @@ def _view(frame: RgbdFrame, size: int) -> View:
     intrinsics = Intrinsics(
         fx=k.fx * sx, fy=k.fy * sy, cx=k.cx * sx - offset_x, cy=k.cy * sy - offset_y, width=size, height=size
     )
+    depth = np.nan_to_num(resize_nearest(frame.depth, size, size), posinf=0.0).astype(np.float32)
     return View(
         rgb=resize_nearest(frame.rgb, size, size).astype(np.float32) / 255,
-        depth=np.nan_to_num(resize_nearest(frame.depth, size, size)).astype(np.float32),
+        depth=np.where(depth < FARTHEST, depth, np.float32(0)),
         camera=Camera(intrinsics=intrinsics, T_world_camera=frame.T_world_camera),
     )

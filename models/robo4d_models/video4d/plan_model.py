@@ -188,7 +188,7 @@ class PlanModel(nn.Module):
         """The expected keyframes; `sample` draws from their distribution."""
         views = observation.rgb.shape[1]
         points = normalise(rearrange(observation.points, "b v c h w -> b v h w c")) * observation.valid[..., None]
-        facing = facings(surface_normals(observation))
+        facing = facings(surface_normals(observation.points, observation.valid))
         image = torch.cat(
             [
                 observation.rgb,

@@ -1,4 +1,4 @@
-"""From drafts to video: what geometry alone cannot know, such as the arm behind the hand, and what was hidden before.
+"""From drafts to video: what geometry alone cannot know, such as light, and what was hidden before.
 
 Each moment of each view is one image through a small U-Net; both views of a moment attend to each other at the
 coarsest level. A gate decides for every pixel between the draft, which is exact where nothing unforeseen happens, and
@@ -23,8 +23,8 @@ from robo4d_models.video4d.plan_model import DecoderLayer
 
 DEPTH_MIDDLE, DEPTH_SCALE = 1.2, 0.5
 """Depth [m] that becomes 0, and length that becomes 1, in network units."""
-LAYERS = 5 + 4 + 5 + 5 + 5
-"""Channels of a coded draft: composition, grippers, first frame, object, other view."""
+LAYERS = 5 + 4 + 5 + 5 + 5 + 1
+"""Channels of a coded draft: composition, grippers, first frame, object, other view, arms."""
 MOTION = 8 * len(ARMS) + 1
 """Length of a coded motion."""
 
@@ -36,6 +36,10 @@ class RefinerConfig:
     widths: tuple[int, int, int] = (48, 80, 128)
     """Channels at 1/2, 1/4 and 1/8 of the image size; multiples of 8."""
     joint_layers: int = 2
+    """In which both views attend to each other; 0 for the ablation without multi-view attention."""
+    drawn: bool = True
+    """Whether the plan is drawn for it. Without, the drafts stand still, and the refiner must foresee from them what
+    moves: the one-stage model, for the ablation."""
 
 
 class RefinerOutput(NamedTuple):
@@ -61,26 +65,33 @@ class RefinerOutput(NamedTuple):
     def surface_depth(self) -> Float[Tensor, "b v h w"]:
         """Depth [m] of one surface or the other: halfway between a hand and the table there is nothing.
 
-        What stands still is drawn exactly, so that the painter must be rather sure.
+        What is drawn is exact wherever it is right, so that the painter must be rather sure, and must not mean the
+        same surface: it may repaint it, but does not know better where it is.
         """
-        return torch.where((self.gate > _SURE) | (self.drawn_depth == 0), self.painted_depth, self.drawn_depth)
+        same = (self.painted_depth - self.drawn_depth).abs() < _SAME_SURFACE * self.drawn_depth
+        painted = ((self.gate > _SURE) & ~same) | (self.drawn_depth == 0)
+        return torch.where(painted, self.painted_depth, self.drawn_depth)
 
 
 _SURE = 2.0
 """Logit of the gate from which on the painted surface is the one that is seen."""
+_SAME_SURFACE = 0.03
+"""Difference as a share of the depth."""
 
 
 def encode_draft(view: View, draft: Draft) -> Float32[Array, "c h w"]:
     """The layers of a draft as channels; colours in [-1, 1], 0 where a layer is empty."""
     rgb, depth = compose(view, draft)
+    in_front = (draft.robot.depth > 0) & (draft.robot.depth <= depth)
     channels = [
         *_layer(depth, rgb),
-        *np.where(draft.gripper > 0, 1.0, 0.0),
-        draft.shade,
+        *(in_front & draft.robot.gripper & (draft.robot.arm == arm) for arm in range(len(ARMS))),
+        np.where(in_front, draft.robot.facing, 0),
         np.where(draft.left_behind, 1.0, 0.0),
         *_layer(view.depth, view.rgb),
         *_layer(draft.object_depth, draft.object_rgb),
         *_layer(draft.other_depth, draft.other_rgb),
+        in_front & ~draft.robot.gripper,
     ]
     return np.stack(channels).astype(np.float32)
 

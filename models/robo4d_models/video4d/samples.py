@@ -23,7 +23,7 @@ from robo4d.sim.playback import Stage, stage
 from robo4d.sim.render import Renderer
 from robo4d.sim.snapshot import Snapshot
 from robo4d.sim.state import CONTROL_PERIOD_S, ArmCommand, CellState
-from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, TASKS
+from robo4d_models.video4d.coding import ARMS, FARTHEST, HELD_WIDTH, OPEN_WIDTH, TASKS
 from robo4d_models.video4d.data import DEPTH_UNIT, moment_dtype
 from robo4d_models.video4d.keyframes import NOW, Keyframe, slots
 
@@ -243,7 +243,7 @@ def _record(
         for view, camera in enumerate(cameras):
             rgb, depth = renderer.rgbd(camera)
             moment["rgb"][view] = rgb
-            moment["depth"][view] = np.where(depth < 6.5, np.round(depth / DEPTH_UNIT), 0)
+            moment["depth"][view] = np.where(depth < FARTHEST, np.round(depth / DEPTH_UNIT), 0)
             moment["label"][view] = renderer.labels(camera)
             moment["camera_matrix"][view] = camera.intrinsics.matrix
             moment["T_world_camera"][view] = camera.T_world_camera

@@ -25,17 +25,22 @@ from robo4d_models.video4d.data import (
     RefinerBatches,
     RefinerSample,
     SampleFolder,
+    SegmenterBatches,
 )
-from robo4d_models.video4d.draft import GripperSurface
 from robo4d_models.video4d.few_step import begin_student, few_step_errors, few_step_losses
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
+from robo4d_models.video4d.places import localiser_errors
 from robo4d_models.video4d.plan_model import FlowHead, PlanModel
-from robo4d_models.video4d.refiner import Refiner, refiner_errors, refiner_losses
+from robo4d_models.video4d.refiner import Refiner, RefinerConfig, refiner_errors, refiner_losses
+from robo4d_models.video4d.robot_model import RobotModel
+from robo4d_models.video4d.scene_coordinates import SceneBatches, SceneNetwork, scene_losses
+from robo4d_models.video4d.segmenter import Segmenter, segmenter_errors, segmenter_losses
 from robo4d_models.video4d.svd.train_config import SvdPart, SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
 
-TinyPart = Literal["plan", "refiner", "few_step"]
+TinyPart = Literal["plan", "refiner", "segmenter", "localiser", "few_step"]
 _CONFIG = TrainConfig()
+_REFINER = RefinerConfig()
 _SVD = SvdTraining()
 _VALIDATION_BATCH = 32
 
@@ -48,6 +53,7 @@ def train(
     part: TinyPart | SvdPart | None = None,
     tasks: tuple[str, ...] = TASKS,
     config: TrainConfig = _CONFIG,
+    refiner: RefinerConfig = _REFINER,
     svd: SvdTraining = _SVD,
     slice_minutes: float | None = None,
     smoke: bool = False,
@@ -61,10 +67,11 @@ def train(
             checkpoints and curves. Training goes on from what is in it. A few-step student of the weights in it
             becomes a folder of weights of its own: few_step/.
         preset: Which model.
-        part: Which part of the preset: of tiny plan (unless told otherwise), refiner, or few_step; of svd network
-            (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
+        part: Which part of the preset: of tiny plan (unless told otherwise), refiner, segmenter, localiser, or
+            few_step; of svd network (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
         tasks: Which tasks' samples to use, for the tiny preset.
         config: How long and how.
+        refiner: Sizes of the refiner, and its ablations.
         svd: What else the svd preset needs.
         slice_minutes: Stop after this time; the next call goes on.
         smoke: A few steps with small batches, to see that everything works.
@@ -74,7 +81,7 @@ def train(
     if preset == "svd":
         from robo4d_models.video4d.svd.train import train_svd  # it loads diffusers, which takes seconds
 
-        if part in ("plan", "refiner"):
+        if part in ("plan", "refiner", "segmenter", "localiser"):
             raise ValueError(f"svd has no part {part}; its parts are {', '.join(get_args(SvdPart))}")
         train_svd(part=part or "network", data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
         return
@@ -94,10 +101,10 @@ def train(
             return None
 
     weights = out / f"{part}.safetensors"
-    if part != "refiner":
+    if part in ("plan", "few_step"):
         if part == "plan":
             model, constants = PlanModel(), dict[str, Tensor]()
-            training, measure = Training(model, _plan_step), _plan_validation
+            training, measure = Training(model, plan_step), _plan_validation
         else:
             model, teacher = begin_student(out / "plan.safetensors")
             teacher.to(torch.device(str(accelerator.device)))
@@ -126,30 +133,67 @@ def train(
                 ),
             )
 
+    elif part == "segmenter":
+        model = Segmenter()
+        training = Training(model, segmenter_losses)
+        about = asdict(model.config), dict[str, Tensor]()
+        batches = SegmenterBatches(folder, batch=config.batch, seed=seed, length=config.steps, augment=True)
+
+        def validate() -> dict[str, float]:
+            if (kept := validation_folder()) is None:
+                return {}
+            return _segmenter_validation(
+                model,
+                SegmenterBatches(
+                    kept, batch=_VALIDATION_BATCH, seed=0, length=config.validation_batches, augment=False
+                ),
+            )
+
+    elif part == "localiser":
+        model = SceneNetwork()
+        training = Training(model, scene_losses)
+        about = asdict(model.config), dict[str, Tensor]()
+        batches = SceneBatches(folder, batch=config.batch, seed=seed, augmentation=Augmentation(), length=config.steps)
+
+        def validate() -> dict[str, float]:
+            if (kept := validation_folder()) is None:
+                return {}
+            return _localiser_validation(
+                model,
+                SceneBatches(kept, batch=8, seed=0, augmentation=None, length=config.validation_batches),
+            )
+
     else:
-        model = Refiner()
-        surface = GripperSurface.of_franka_hand()
-        training = Training(model, _refiner_step)
-        about = asdict(model.config), surface.tensors()
-        batches = RefinerBatches(folder, batch=config.batch, seed=seed, length=config.steps, surface=surface)
+        model = Refiner(refiner)
+        robot = RobotModel.of_franka()
+        training = Training(model, refiner_step)
+        about = asdict(model.config), robot.tensors()
+        batches = RefinerBatches(
+            folder, batch=config.batch, seed=seed, length=config.steps, robot=robot, drawn=refiner.drawn
+        )
 
         def validate() -> dict[str, float]:
             if (kept := validation_folder()) is None:
                 return {}
             return _refiner_validation(
-                model, RefinerBatches(kept, batch=8, seed=0, length=config.validation_batches, surface=surface)
+                model,
+                RefinerBatches(
+                    kept, batch=8, seed=0, length=config.validation_batches, robot=robot, drawn=refiner.drawn
+                ),
             )
 
     trainer = Trainer(training, config, out=out / part, weights=weights, about=about, accelerator=accelerator)
     trainer.run(batches, validate, slice_minutes=slice_minutes)
 
 
-def _plan_step(model: PlanModel, sample: PlanSample) -> dict[str, Tensor]:
+def plan_step(model: PlanModel, sample: PlanSample) -> dict[str, Tensor]:
+    """The losses of the plan model on a batch."""
     output = model(sample.observation)
     return plan_losses(output, sample.target) | {"flow": flow_loss(model, output, sample.target)}
 
 
-def _refiner_step(model: Refiner, sample: RefinerSample) -> dict[str, Tensor]:
+def refiner_step(model: Refiner, sample: RefinerSample) -> dict[str, Tensor]:
+    """The losses of the refiner on a batch."""
     return refiner_losses(sample.drafts, model(sample.drafts, sample.motion), sample.target)
 
 
@@ -178,6 +222,21 @@ def _refiner_validation(model: Refiner, batches: RefinerBatches) -> dict[str, fl
     rows = (batches[i].to(device) for i in range(len(batches)))
     joined = _joined(refiner_errors(s.drafts, model(s.drafts, s.motion), s.target) for s in rows)
     return {name: float(np.mean(values)) for name, values in joined.items() if len(values)}
+
+
+@torch.no_grad()
+def _segmenter_validation(model: Segmenter, batches: SegmenterBatches) -> dict[str, float]:
+    """Mean of the IoU of each class."""
+    device = next(model.parameters()).device
+    joined = _joined(segmenter_errors(model, batches[i].to(device)) for i in range(len(batches)))
+    return {name: float(np.mean(values)) for name, values in joined.items() if len(values)}
+
+
+def _localiser_validation(model: SceneNetwork, batches: SceneBatches) -> dict[str, float]:
+    """Medians of the errors of places and poses."""
+    device = next(model.parameters()).device
+    joined = _joined(localiser_errors(model, batches[i].to(device)) for i in range(len(batches)))
+    return {name: float(np.median(values)) for name, values in joined.items() if len(values)}
 
 
 def _joined(rows: Iterable[dict[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ class ClipScore:
     """[dB], both views."""
     ssim: float
     miou: float
-    """Of the paper's boxes, with the true masks."""
+    """Of the paper's boxes."""
     miou_robust: float
     gripper_point_mm: float
     """Median distance of the predicted points from the true ones, on the gripper's true pixels [mm]."""
@@ -83,8 +83,13 @@ def still_video(pair: RgbdPair, video: PointmapVideo) -> PointmapVideo:
     )
 
 
-def score_video(predicted: PointmapVideo, truth: Truth) -> ClipScore:
+def score_video(predicted: PointmapVideo, truth: Truth, gripper: Bool[Array, "v t h w"] | None = None) -> ClipScore:
     """Compare a prediction with what came.
+
+    Args:
+        predicted: The prediction.
+        truth: What came.
+        gripper: Where the prediction shows hands and fingers, for `miou`; unless told, where they really were.
 
     Raises:
         ValueError: they have not the same views, times and size.
@@ -99,6 +104,7 @@ def score_video(predicted: PointmapVideo, truth: Truth) -> ClipScore:
     strict = [depth_errors(z[v], true_z[v], count_missing=True) for v in range(2)]
     moved = np.linalg.norm(truth.video.points - truth.observed.points, axis=-1) > _MOVED_M
     distance = np.linalg.norm(predicted.points - truth.video.points, axis=-1)
+    shown = truth.gripper if gripper is None else gripper
     on_gripper = truth.gripper & truth.video.valid & predicted.valid
     return ClipScore(
         abs_rel_n=paper[0].abs_rel,
@@ -111,8 +117,8 @@ def score_video(predicted: PointmapVideo, truth: Truth) -> ClipScore:
         abs_rel_still=_abs_rel(z, true_z, ~moved),
         psnr=psnr(predicted.rgb, truth.video.rgb),
         ssim=float(np.mean([ssim(predicted.rgb[v], truth.video.rgb[v]) for v in range(2)])),
-        miou=_miou(predicted, truth.gripper, predicted.intrinsics[0], robust=False),
-        miou_robust=_miou(predicted, truth.gripper, predicted.intrinsics[0], robust=True),
+        miou=_miou(predicted, shown, predicted.intrinsics[0], robust=False),
+        miou_robust=_miou(predicted, shown, predicted.intrinsics[0], robust=True),
         gripper_point_mm=1000 * float(np.median(distance[on_gripper])) if on_gripper.any() else float("nan"),
     )
 

@@ -77,6 +77,7 @@ def fit(
 def fit_robust(
     points_a: Float[Array, "n 3"],
     points_b: Float[Array, "n 3"],
+    weights: Float[Array, " n"] | None = None,
     *,
     noise_m: float = 0.005,
 ) -> Alignment:
@@ -88,18 +89,20 @@ def fit_robust(
     Args:
         points_a: Points in frame a [m].
         points_b: The same points in frame b [m].
+        weights: How much each correspondence is worth if it is right; all the same unless told otherwise.
         noise_m: Expected standard deviation of a right correspondence [m]; three times that is still an inlier.
 
     Raises:
         DegenerateAlignment: as `fit`. Correspondences that agree on no motion are no error: their `inlier_share` tells.
     """
-    T_a_b = fit(points_a, points_b)
+    worth = 1.0 if weights is None else weights
+    T_a_b = fit(points_a, points_b, weights)
     squared = _squared_distances(T_a_b, points_a, points_b)
     bound = (3 * noise_m) ** 2
     convexity = max(1.0, 2 * float(squared.max()) / bound)
     while True:
-        weights = (convexity * bound / (squared + convexity * bound)) ** 2
-        T_last, T_a_b = T_a_b, fit(points_a, points_b, weights)
+        trust = worth * (convexity * bound / (squared + convexity * bound)) ** 2
+        T_last, T_a_b = T_a_b, fit(points_a, points_b, trust)
         squared = _squared_distances(T_a_b, points_a, points_b)
         if convexity == 1 and np.abs(T_a_b - T_last).max() < _CONVERGED:
             break

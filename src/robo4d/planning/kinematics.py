@@ -44,6 +44,11 @@ class ArmKinematics:
         pin.forwardKinematics(self._model, self._data, joints)
         return pin.updateFramePlacement(self._model, self._data, self._tcp).homogeneous
 
+    def links(self, joints: Float[Array, "7"]) -> Float[Array, "7 4 4"]:
+        """T_world_link of link1 to link7, as Franka defines them, at joint positions [rad]."""
+        pin.forwardKinematics(self._model, self._data, joints)
+        return np.stack([placement.homogeneous for placement in self._data.oMi[1:]])
+
     def jacobian(self, joints: Float[Array, "7"]) -> Float[Array, "6 7"]:
         """Velocity of the TCP [m/s], then angular velocity [rad/s], both in TCP axes, per joint velocity [rad/s]."""
         pin.computeJointJacobians(self._model, self._data, joints)

@@ -19,10 +19,12 @@ _LEAST_FRAMES = 3
 def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_rad: float) -> dict[str, GripperTrack]:
     """The tracks of the arms that move, up to where one of them is lost for good: then it is time to look again.
 
-    Following an arm that rests would only add the tracker's noise. An arm that is not found in the observation, or in
-    too few predicted frames, rests while another one moves. If none does, an arm that is lost on its way goes as far as
-    it was seen, be it little, as the next look begins from there; any other that is not found is left to the planner,
-    whose refusal says what is wrong.
+    Following an arm that rests would only add the tracker's noise. An arm that is found in too few predicted frames
+    rests while another one moves; the observation itself does not count, as there the robot tells where it is. If none
+    moves, an arm that is lost on its way goes as far as it was seen, be it little, as the next look begins from there.
+    What is left is for the planner, whose refusal says what is wrong: with the arm that was seen to move before it was
+    lost, rather than with one that was only seen, or with one that was not seen at all, which most likely rests beside
+    the images.
 
     Args:
         tracks: Of each arm.
@@ -34,7 +36,9 @@ def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_r
     moving = [arm for arm, track in found.items() if _moves(track, still_m, still_rad)]
     moving = moving or [arm for arm in found if ends[arm] < len(tracks[arm].times_s)]
     if not moving:
-        return {arm: track for arm, track in tracks.items() if arm not in found}
+        lost = {arm: track for arm, track in tracks.items() if arm not in found}
+        seen = {arm: track for arm, track in lost.items() if track.usable.any()}
+        return {arm: track for arm, track in seen.items() if _moves(track, still_m, still_rad)} or seen or lost
     return {arm: _until(tracks[arm], min(ends[arm] for arm in moving)) for arm in moving}
 
 
@@ -44,7 +48,7 @@ def _end(track: GripperTrack) -> int:
     shares = np.cumsum(usable[1:]) / np.arange(1, len(usable))
     ends = np.flatnonzero(usable[1:] & (shares >= _LEAST_FOUND)) + 2
     enough = min(_LEAST_FRAMES + 1, len(usable))
-    return int(ends[-1]) if usable[0] and len(ends) and ends[-1] >= enough else 0
+    return int(ends[-1]) if len(ends) and ends[-1] >= enough else 0
 
 
 def _until(track: GripperTrack, end: int) -> GripperTrack:

@@ -212,7 +212,9 @@ class Planner:
 
     def _keyframes(self, name: str, track: GripperTrack, T_world_tcp: Float[Array, "4 4"]) -> Keyframes:
         usable = track.usable
-        Ts_world_raw = np.where(usable[:, None, None], anchored(track.Ts_world_tcp, T_world_tcp), np.nan)
+        followed = anchored(track.Ts_world_tcp, T_world_tcp) if usable[0] else track.Ts_world_tcp
+        Ts_world_raw = np.where(usable[:, None, None], followed, np.nan)
+        Ts_world_raw[0] = T_world_tcp
         weights = np.where(usable, track.confidence, 0.0)
         Ts_world_tcp, outlier = smoothed(track.times_s, Ts_world_raw, weights, self._config.smoothing)
         Ts_world_tcp = moved_inside(self._arms[name], Ts_world_tcp, self._config.gates)

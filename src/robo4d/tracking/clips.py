@@ -92,8 +92,12 @@ class TrueClip:
     Ts_world_tcp: dict[str, Float[Array, "t 4 4"]]
     """Of each arm, the observation first."""
     opening_m: dict[str, Float[Array, " t"]]
+    joints: dict[str, Float[Array, "t 7"]]
+    """[rad]."""
     masks: dict[str, Bool[Array, "v t h w"]]
     """Pixels of each arm's hand and fingers."""
+    fingers: dict[str, Bool[Array, "v t h w"]]
+    """Those of them that show fingers."""
 
     @classmethod
     def read(cls, folder: Path) -> "TrueClip":
@@ -132,7 +136,9 @@ class TrueClip:
             T_n_m=T_n_m,
             Ts_world_tcp={arm: episode.motion.T_world_tcp[:, i].astype(float) for i, arm in enumerate(ARMS)},
             opening_m={arm: episode.motion.gripper_width[:, i].astype(float) for i, arm in enumerate(ARMS)},
+            joints={arm: episode.motion.joints[:, i].astype(float) for i, arm in enumerate(ARMS)},
             masks={arm: np.isin(labels, GRIPPER_LABELS[arm]) for arm in ARMS},
+            fingers={arm: np.isin(labels, GRIPPER_LABELS[arm][1:]) for arm in ARMS},
         )
 
     @property

@@ -62,7 +62,7 @@ class Evidence:
     masked: float = 0.0
     """Pixels of the mask of hand and fingers, where there is a mask; 0 without one."""
     masked_rendered: float = 0.0
-    """Rendered pixels of hand and fingers, where there is a mask."""
+    """Rendered pixels of hand and fingers, where there is a mask, and nothing before them."""
     masked_both: float = 0.0
     """Their intersection."""
     masked_agreeing: float = 0.0
@@ -78,15 +78,25 @@ class Evidence:
         """Trust in the pose, 0 to 1.
 
         With a mask: F1 score of the depth (precision over rendered pixels, recall over the mask) times intersection
-        over union of the silhouettes. Without one: agreement minus violation, relative to all that was tested.
+        over union of the silhouettes, with what is outside the image in the union. Without one: agreement minus
+        violation, relative to all that was tested.
         """
         if self.masked > 0:
             total = self.masked + self.masked_rendered
-            return 2 * self.masked_agreeing / total * self.masked_both / (total - self.masked_both)
+            return 2 * self.masked_agreeing / total * self.masked_both / (total - self.masked_both + self.outside)
         support = self.agreeing - (1 - STILL_WEIGHT) * self.still
-        unseen = UNSEEN_WEIGHT * (self.hidden + self.unmeasured) + self.outside
-        tested = self.agreeing + self.violated + unseen
+        tested = self.agreeing + self.violated + self._unseen
         return max(support - self.violated, 0) / max(tested, 1) * min(1, support / _ENOUGH_PIXELS)
+
+    @property
+    def missed_share(self) -> float:
+        """How much of the gripper is not seen, 0 to 1; 1 where nothing of it is in the image."""
+        return (self._unseen + 1) / (self.agreeing + self.violated + self.hidden + self.unmeasured + self.outside + 1)
+
+    @property
+    def _unseen(self) -> float:
+        """What is not seen, weighted, in pixels."""
+        return UNSEEN_WEIGHT * (self.hidden + self.unmeasured) + self.outside
 
     @property
     def seen(self) -> "Evidence":
@@ -105,8 +115,8 @@ class Evidence:
 
 
 def pooled(evidences: Sequence[Evidence]) -> Evidence:
-    """What several views say together: support and contradiction add up, unseen is what the best view misses."""
-    best = max(evidences, key=lambda evidence: evidence.agreeing)
+    """What several views say together: their support and contradiction, and what the view that sees most misses."""
+    best = min(evidences, key=lambda evidence: evidence.missed_share)
     unseen = {name: getattr(best, name) for name in ("hidden", "unmeasured", "outside")}
     added = [field.name for field in fields(Evidence) if field.name not in unseen]
     return Evidence(**{name: sum(getattr(evidence, name) for evidence in evidences) for name in added}, **unseen)
@@ -138,7 +148,7 @@ def compare(
     pixels = float(rendered.sum())
     masked = dict[str, float]()
     if mask is not None and mask.any():
-        gripper = rendered & (rendering.part != Part.WRIST)
+        gripper = rendered & (rendering.part != Part.WRIST) & ~(measured & (behind <= -tolerance_m) & ~mask)
         masked = {
             "masked": float(mask.sum()),
             "masked_rendered": float(gripper.sum()),

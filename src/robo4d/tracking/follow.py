@@ -18,6 +18,8 @@ from robo4d.tracking.rendering import GripperRenderer
 
 _REFUSED = 0.5
 """Highest confidence of a pose that is refused for its motion, as a share of what is trusted."""
+_READABLE = 0.7
+"""Share of what is trusted from which a pose that is not vouched for is good enough to read the opening."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Limits:
     """What a trusted pose must keep to."""
 
     trusted: float = 0.6
-    """Least confidence. In clips of the simulated cell with 5 mm of noise, one pose in a hundred above it is wrong."""
+    """Least confidence. In the simulated cell with 5 mm of noise, less than 1 % of the poses above it are wrong."""
     doubt_per_s: float = 0.06
     """What the least confidence rises by with each second that the gripper was lost [1/s]: the farther it may be, the
     more there is that looks like it, other parts of the arm above all."""
@@ -208,7 +210,7 @@ class ArmFollower:
             if t > 0 and ((self.claims and lost and proposal is not best) or (not self.claims and not lost)):
                 proposal.watch.register(t, self._T_trusted)
         searched = centroids = float("nan")
-        if self.claims:
+        if self.claims or best.evidence.confidence >= _READABLE * limits.trusted:
             views = tuple(view for watch in self._watches for view in watch.views(t))
             searched = self._meter.search(best.T_world_hand, views)
             self._opening_m = searched if np.isfinite(searched) else self._opening_m

@@ -1,12 +1,14 @@
 """The embedded pose tracker: registers the gripper's CAD with depth images, on a CPU, without masks or learning.
 
-Each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
+A gripper that stands still, or is found next to its last pose beyond doubt, is not searched for. Else each moment is
+searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
 surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
 again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on
-from the last pose that was borne out, and from what is a likely guess since.
+from the last pose that was borne out, and from what are likely guesses since. Masks, where there are any, are searched
+first, with a third of the hypotheses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,20 +25,28 @@ from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.registration import Registration
 from robo4d.tracking.rendering import GripperRenderer
 
-_STEPS_WEIGHT = 0.2
+_STEPS_WEIGHT = 0.25
 """Confidence that a pose loses at one standard deviation of motion."""
 _PRIOR_SCALE = 0.25
 """Spread about the pose from the robot's state, as a share of the step: it is known to a centimetre."""
-_WIDER = 2.0
+_WIDER = 1.4
 """Factor by which the spread grows when nothing was found."""
-_MORE_EFFORT = 3
-"""Factor by which the number of hypotheses grows then."""
+_MORE_EFFORT = 2
+"""Factor by which the number of poses that are registered grows then; that of hypotheses grows with its square."""
+_GUESSES = 3
+"""Likely poses that a search goes on from in the next moment, where none is borne out."""
 _WIDEST = 3.0
 """The search does not grow beyond so many steps."""
-_LIKENESS = 0.7
+_SURE = 0.7
+"""Confidence from which a pose next to the last one is taken without a search for better ones."""
+_LIKENESS = 0.5
 """Share of what is trusted below which a likeness is too poor to go there: better to stay."""
 _JUDGED = 4
 """Registered poses, the best by `SurfaceTest`, that are rendered; with more effort, as many times more."""
+_EXTENT = np.array([[0.1, 0, 0, 1], [0, 0.1, 0, 1], [0, 0, 0.1, 1.0]]).T
+"""Points of the hand [m] that tell how far two poses are apart."""
+_APART_M = 0.02
+"""Poses nearer than this to each other, over these points, are tried once."""
 _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
 _MASK_DEPTH_M = 0.015
@@ -74,9 +84,11 @@ class GeometricTrackerConfig:
     step_deg: float = 20.0
     """Standard deviation of the rotation between two moments about each axis [deg]."""
     rounds: tuple[SearchRound, ...] = (
-        SearchRound(hypotheses=480, spread=1.0, tolerance=8 / 3, kept=16),
-        SearchRound(hypotheses=240, spread=0.2, tolerance=4 / 3, kept=12),
+        SearchRound(hypotheses=360, spread=1.0, tolerance=8 / 3, kept=12),
+        SearchRound(hypotheses=180, spread=0.2, tolerance=4 / 3, kept=8),
     )
+    masked_round: SearchRound = SearchRound(hypotheses=128, spread=0.5, tolerance=2.0, kept=4)
+    """The search about the mask's middle, where there is a mask; the rounds above are for when it finds nothing."""
     seed: int = 0
     """Selects the hypotheses."""
 
@@ -130,10 +142,10 @@ class GeometricTracker:
             self._judge.spare(frames, T_world_object, self._opening_m)
             views = self._judge.views(frames, masks)
             self._measure_opening(T_world_object, views)
-            found = [self._search(views, T_world_object[None], scale=_PRIOR_SCALE)]
+            found = self._search(views, T_world_object[None], scale=_PRIOR_SCALE)
         if T_world_object is None or self._contradicted(T_world_object, views):
             centres = self._cold_start(views, T_world_object)
-            found.append(self._search(views, centres, scale=_WIDEST if masks is None else 1.0, effort=_MORE_EFFORT))
+            found += self._search(views, centres, scale=_WIDEST if masks is None else 1.0, effort=_MORE_EFFORT)
         best = max(found, key=_value)
         T = best.T_world_hand
         # What hides the gripper says nothing against the pose from the robot's state.
@@ -154,26 +166,43 @@ class GeometricTracker:
         centres = np.stack([*self._centres, last @ self._T_last_next])
         scale = min(np.sqrt(1.0 + self._missed), _WIDEST)
         found: list[_Candidate] = []
-        for attempt in (
-            lambda: self._follow_mask(views, centres[-1]),
-            lambda: self._search(views, centres, scale=scale),
-            lambda: self._search(views, centres, scale=scale, wider=_WIDER, effort=_MORE_EFFORT),
-        ):
-            found.append(attempt())
-            if found[-1].value >= self.config.trusted:
+        for attempt, enough in self._attempts(views, centres, scale, masked=masks is not None):
+            found = sorted([*attempt(), *found], key=_value, reverse=True)
+            if found and found[0].value >= enough:
                 break
-        best = max(found, key=_value)
-        if best.value < _LIKENESS * self.config.trusted:
-            best = self._candidate(last, views)
+        likely = [one for one in found if one.value >= _LIKENESS * self.config.trusted]
+        best = likely[0] if likely else self._candidate(last, views)
         if best.evidence.confidence >= self.config.trusted:
             self._T_last_next = se3.inverse(last) @ best.T_world_hand if self._missed == 0 else np.eye(4)
             self._centres, self._guesses, self._missed = [best.T_world_hand], [], 0
             self._measure_opening(best.T_world_hand, views)
         else:
-            likely = best.value >= _LIKENESS * self.config.trusted
-            self._guesses = [best.T_world_hand] if likely else []
+            poses, values = [one.T_world_hand for one in likely], np.array([one.value for one in likely])
+            self._guesses = list(_distinct(np.stack(poses), values, _GUESSES)) if likely else []
             self._T_last_next, self._missed = np.eye(4), self._missed + 1
         return best.T_world_hand
+
+    def _attempts(
+        self, views: tuple[DepthView, ...], centres: Float[Array, "b 4 4"], scale: float, *, masked: bool
+    ) -> "Sequence[tuple[Callable[[], list[_Candidate]], float]]":
+        """What to try in turn, and the value with which to be content. Where masks show nothing, nothing is sought."""
+        trusted, middle = self.config.trusted, _masked_middle(views)
+        stay = (lambda: self._stay(views), trusted)
+        if middle is not None:
+            shifted = centres[-1].copy()
+            shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
+            about = np.stack([shifted, centres[-1]])
+            return (
+                stay,
+                (lambda: self._search(views, about, rounds=(self.config.masked_round,), judged=1), trusted),
+                (lambda: self._search(views, about), 0.0),
+            )
+        refine = (lambda: self._refine(views, centres, scale), _SURE)
+        near = (lambda: self._search(views, centres, scale=scale), trusted)
+        wide = (lambda: self._search(views, centres, scale=scale, wider=_WIDER, effort=_MORE_EFFORT), 0.0)
+        if masked:
+            return stay, refine
+        return (stay, refine, wide) if self._missed else (stay, refine, near, wide)
 
     def _measure_opening(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> None:
         measured = self._meter.search(T_world_hand, views)
@@ -190,45 +219,56 @@ class GeometricTracker:
         views: tuple[DepthView, ...],
         centres: Float[Array, "b 4 4"],
         *,
-        scale: float,
+        rounds: Sequence[SearchRound] | None = None,
+        scale: float = 1.0,
         wider: float = 1.0,
         effort: int = 1,
-    ) -> "_Candidate":
-        """The pose best borne out near the centres.
+        judged: int = _JUDGED,
+    ) -> "list[_Candidate]":
+        """Poses near the centres that are best borne out.
 
         Args:
             views: The images.
             centres: Where motion is measured from, and where to look besides the guesses of the moment before.
+            rounds: Passes, from coarse to fine; the configured ones if left out.
             scale: Standard deviation of the motion to expect, as a multiple of the configured step.
             wider: Factor by which to look farther than that.
-            effort: Factor of the number of hypotheses.
+            effort: Factor of the number of poses that are registered.
+            judged: Poses, the best by `SurfaceTest`, that are rendered; with more effort, as many times more.
         """
         std_m, std_deg = scale * self.config.step_m, scale * self.config.step_deg
 
-        def cost(poses: Float[Array, "n 4 4"]) -> Float[Array, " n"]:
-            """What the motion from the nearest centre costs."""
-            moved = [se3.distance(np.broadcast_to(centre, poses.shape), poses) for centre in centres]
-            steps = [(metres / std_m) ** 2 + (radians / np.deg2rad(std_deg)) ** 2 for metres, radians in moved]
-            return _STEPS_WEIGHT / 6 * np.min(steps, axis=0)
-
         def score(poses: Float[Array, "n 4 4"], tolerance: float) -> Float[Array, " n"]:
             tolerance_m = tolerance * self.config.tolerance_m
-            return self._test.score(poses, self._opening_m, views, tolerance_m=tolerance_m) - cost(poses)
+            return self._test.score(poses, self._opening_m, views, tolerance_m=tolerance_m) - self._cost(
+                poses, centres, scale
+            )
 
         best = np.stack([*centres, *self._guesses])
-        for part in self.config.rounds:
+        for part in rounds or self.config.rounds:
             poses = spread(
                 best,
-                effort * part.hypotheses,
+                effort**2 * part.hypotheses,
                 std_m=wider * part.spread * std_m,
                 std_deg=wider * part.spread * std_deg,
                 pivot_hand=self._renderer.centre_hand,
                 rng=self._rng,
             )
-            best = poses[np.argsort(-score(poses, part.tolerance))[: part.kept]]
+            best = _distinct(poses, score(poses, part.tolerance), effort * part.kept)
             best = self._registration.refine(best, self._opening_m, views)
-        poses = best[np.argsort(-score(best, 1.0))[: effort * _JUDGED]]
-        return max((self._candidate(T, views, c) for T, c in zip(poses, cost(poses), strict=True)), key=_value)
+        poses = _distinct(best, score(best, 1.0), effort * judged)
+        poses = self._registration.refine(poses, self._opening_m, views)
+        costs = self._cost(poses, centres, scale)
+        return [self._candidate(T, views, cost) for T, cost in zip(poses, costs, strict=True)]
+
+    def _cost(
+        self, Ts_world_hand: Float[Array, "n 4 4"], centres: Float[Array, "b 4 4"], scale: float
+    ) -> Float[Array, " n"]:
+        """What the motion from the nearest centre costs each pose."""
+        std_m, std_rad = scale * self.config.step_m, np.deg2rad(scale * self.config.step_deg)
+        moved = [se3.distance(np.broadcast_to(centre, Ts_world_hand.shape), Ts_world_hand) for centre in centres]
+        steps = [(metres / std_m) ** 2 + (radians / std_rad) ** 2 for metres, radians in moved]
+        return _STEPS_WEIGHT / 6 * np.min(steps, axis=0)
 
     def _candidate(
         self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...], cost: float = 0.0
@@ -236,14 +276,16 @@ class GeometricTracker:
         evidence = self._judge.judge(T_world_hand, self._opening_m, views)
         return _Candidate(T_world_hand=T_world_hand, evidence=evidence, value=evidence.confidence - cost)
 
-    def _follow_mask(self, views: tuple[DepthView, ...], T_world_hand: Float[Array, "4 4"]) -> "_Candidate":
-        """The pose from shifting the hand onto the mask, and registering its points. Without a mask: no evidence."""
-        middle = _masked_middle(views)
-        if middle is None:
-            return _Candidate(T_world_hand=T_world_hand, evidence=_NO_EVIDENCE, value=-np.inf)
-        T = T_world_hand.copy()
-        T[:3, 3] += middle - se3.apply(T, self._renderer.centre_hand)
-        return self._candidate(self._registration.refine(T[None], self._opening_m, views)[0], views)
+    def _stay(self, views: tuple[DepthView, ...]) -> "list[_Candidate]":
+        """The pose of the beginning, if the images are still the same there."""
+        T = self._judge.T_world_known
+        return [] if T is None or not self._judge.unchanged(self._opening_m, views) else [self._candidate(T, views)]
+
+    def _refine(self, views: tuple[DepthView, ...], centres: Float[Array, "b 4 4"], scale: float) -> "list[_Candidate]":
+        """The poses that registration finds from the given ones: as a rule, a gripper is near them."""
+        poses = self._registration.refine(centres, self._opening_m, views)
+        costs = self._cost(poses, centres, scale)
+        return [self._candidate(T, views, cost) for T, cost in zip(poses, costs, strict=True)]
 
     def _cold_start(
         self, views: tuple[DepthView, ...], T_world_prior: Float[Array, "4 4"] | None
@@ -273,14 +315,24 @@ def _value(candidate: _Candidate) -> float:
     return candidate.value
 
 
-_NO_EVIDENCE = Evidence(agreeing=0, still=0, violated=0, hidden=0, unmeasured=0, outside=0)
+def _distinct(Ts_world_hand: Float[Array, "n 4 4"], scores: Float[Array, " n"], count: int) -> Float[Array, "k 4 4"]:
+    """The best poses that are not next to a better one, so that a wrong place with many good ones hides no other."""
+    order = np.argsort(-scores)
+    places = (Ts_world_hand[order] @ _EXTENT)[:, :3].reshape(len(order), -1)
+    chosen: list[int] = []
+    free = np.ones(len(order), bool)
+    while len(chosen) < count and free.any():
+        chosen.append(int(np.argmax(free)))
+        free &= np.linalg.norm(places - places[chosen[-1]], axis=1) > _APART_M
+    return Ts_world_hand[order[chosen]]
 
 
 def _masked_middle(views: tuple[DepthView, ...]) -> Float[Array, "3"] | None:
-    """Middle of the gripper [m, world] by the first view that has depth in its mask, or None."""
-    for view in views:
-        if view.mask is not None and (shown := view.mask & (view.depth > 0)).any():
-            point = np.median(view.depth[shown][:, None] * view.intrinsics.rays()[shown], axis=0)
-            point *= 1 + _MASK_DEPTH_M / np.linalg.norm(point)
-            return se3.apply(se3.inverse(view.T_camera_world), point)
-    return None
+    """Middle of the gripper [m, world] by the view that has most depth in its mask, or None."""
+    shown = [np.zeros_like(view.still) if view.mask is None else view.mask & (view.depth > 0) for view in views]
+    view, most = max(zip(views, shown, strict=True), key=lambda one: one[1].sum())
+    if not most.any():
+        return None
+    point = np.median(view.depth[most][:, None] * view.intrinsics.rays()[most], axis=0)
+    point *= 1 + _MASK_DEPTH_M / np.linalg.norm(point)
+    return se3.apply(se3.inverse(view.T_camera_world), point)

@@ -108,7 +108,9 @@ class SurfaceTest:
     """Scores poses by points of the gripper's surface projected into depth images.
 
     The score is that of `Evidence.confidence` without a mask, with points in the place of rendered pixels: 100 times
-    as fast, as which points a camera sees is looked up by its direction. What is 1 for a perfect pose is some 0.9 here.
+    as fast, as which points a camera sees is looked up by its direction. A point counts as many pixels as its
+    surroundings fill: else surface seen at an angle, whose pixels show mostly what is behind, would outweigh the rest.
+    What is 1 for a perfect pose is some 0.9 here.
     With a mask, points of hand and fingers beside it count as violated.
 
     Args:
@@ -127,23 +129,31 @@ class SurfaceTest:
         *,
         tolerance_m: float,
     ) -> Float[Array, " b"]:
-        """Support minus violation of each pose over all views, relative to all that was tested; at most 1."""
+        """Support minus violation of each pose over all views, relative to all that was tested; at most 1.
+
+        As in `evidence.pooled`, unseen is what the view that sees most misses.
+        """
         surface = self._renderer.surface(opening_m)[: self._count]
         support, violated, tested = np.zeros((3, len(Ts_world_hand)))
+        unseen, least = np.zeros(len(Ts_world_hand)), np.full(len(Ts_world_hand), np.inf)
         for view in views:
             points, front = surface.seen_from(view.T_camera_world @ Ts_world_hand)
             pixels = view.pixels(points)
             # Where there is no depth, the point is far behind what is observed: neither agreeing nor violated.
             behind = view.points_camera[2][pixels] - points[:, 2]
-            agreeing, behind = front & (np.abs(behind) < tolerance_m), front & (behind >= tolerance_m)
+            agreeing, behind = np.abs(behind) < tolerance_m, behind >= tolerance_m
             if view.beside is not None:
-                beside = front & (surface.part != Part.WRIST) & view.beside[pixels]
+                beside = (surface.part != Part.WRIST) & view.beside[pixels]
                 agreeing, behind = agreeing & ~beside, behind | beside
-            agreements, violations = agreeing.sum(axis=1), behind.sum(axis=1)
-            support += agreements - (1 - STILL_WEIGHT) * (agreeing & view.background[pixels]).sum(axis=1)
+            agreeing = front * agreeing
+            agreements, violations, facing = agreeing.sum(axis=1), (front * behind).sum(axis=1), front.sum(axis=1)
+            missed = UNSEEN_WEIGHT * (facing - agreements - violations)
+            share = (missed + 1) / (facing + 1)
+            unseen, least = np.where(share < least, missed, unseen), np.minimum(share, least)
+            support += agreements - (1 - STILL_WEIGHT) * (agreeing * view.background[pixels]).sum(axis=1)
             violated += violations
-            tested += agreements + violations + UNSEEN_WEIGHT * (front.sum(axis=1) - agreements - violations)
-        return (support - violated) / np.maximum(tested, 1)
+            tested += agreements + violations
+        return (support - violated) / np.maximum(tested + unseen, 1)
 
     def in_image(self, T_world_hand: Float[Array, "4 4"], opening_m: float, view: DepthView) -> float:
         """Share of the points facing the camera that are inside the image."""
@@ -151,4 +161,4 @@ class SurfaceTest:
         points, front = surface.seen_from((view.T_camera_world @ T_world_hand)[None])
         row, column = np.divmod(view.pixels(points), k.width + 2)
         inside = (row >= 1) & (row <= k.height) & (column >= 1) & (column <= k.width) & (points[:, 2] > _NEAR)
-        return float((front & inside).sum() / max(front.sum(), 1))
+        return float((front * inside).sum() / max(front.sum(), 1e-6))

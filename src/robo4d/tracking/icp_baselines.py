@@ -18,21 +18,26 @@ _LARGEST_DISTANCE_M = 0.05
 """Of a correspondence [m]."""
 _ITERATIONS = 30
 _FEWEST_POINTS = 10
+_NORMALS_WITHIN_M, _NORMALS_OF = 0.03, 12
+"""Neighbours on the CAD [m, count] that tell a normal."""
+_TUKEY_M = 0.02
+"""Distance [m] from which a correspondence counts nothing."""
 
 Align = Callable[[Float[Array, "n 3"], Float[Array, "m 3"], Float[Array, "4 4"]], Float[Array, "4 4"]]
 """T_target_source from points of the target, points of the source [m] and a first guess."""
 
 
-def open3d_point_to_point(
+def open3d_point_to_plane(
     target: Float[Array, "n 3"], source: Float[Array, "m 3"], T_target_source: Float[Array, "4 4"]
 ) -> Float[Array, "4 4"]:
-    """Besl and McKay's ICP, as open3d has it."""
+    """Chen and Medioni's ICP, as open3d has it, with the normals that it estimates, and Tukey's weights."""
     from open3d import geometry, pipelines, utility
 
     clouds = [geometry.PointCloud(utility.Vector3dVector(points)) for points in (source, target)]
+    clouds[1].estimate_normals(geometry.KDTreeSearchParamHybrid(radius=_NORMALS_WITHIN_M, max_nn=_NORMALS_OF))
     icp = pipelines.registration
     criteria = icp.ICPConvergenceCriteria(max_iteration=_ITERATIONS)
-    estimation = icp.TransformationEstimationPointToPoint()
+    estimation = icp.TransformationEstimationPointToPlane(icp.TukeyLoss(k=_TUKEY_M))
     result = icp.registration_icp(*clouds, _LARGEST_DISTANCE_M, T_target_source, estimation, criteria)
     return np.asarray(result.transformation)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 from numpy import ndarray as Array
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, grey_opening, maximum_filter, minimum_filter
 
 from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
@@ -15,25 +15,39 @@ from robo4d.tracking.rendering import GripperRenderer
 
 _STILL_M = 0.02
 """Difference of depth [m] below which a pixel shows the background."""
-_STILL_SHARE = 0.5
+_STILL_SHARE = 0.75
 """Share of a clip in which a pixel shows its background; where a slow arm is before it all the time, the farthest link
-that passes is no background."""
+that passes is no background, nor is a hand that comes early and rests."""
+_PATCH_PX = 3
+"""Width of what a pixel counts with; single holes are missing measurements."""
 _GRIPPER_GATE_M = 0.03
 """Distance from the rendered gripper [m] up to which a pixel of the first image counts as showing it ..."""
 _UNCOVERED_M = 0.06
 """How far the background must be behind the gripper of the first image [m]; nearer, it may be the gripper all along."""
 _GRIPPER_RIM_PX = 2
 """... with so much of its surroundings, where flying pixels are."""
+_STAYS_M, _STAYS_RAD = 0.005, 0.05
+"""A pose nearer than this to the known one is the same."""
+_CHANGED_M = 0.03
+"""Difference of depth from all that was about a pixel [m] from which it shows something else than it did."""
+_CHANGED_SHARE = 0.03
+"""Share of such pixels in and around a hand that stands still, at most."""
+_AROUND_PX = 5
+"""Its surroundings: where more of it would appear if it moved."""
 
 
 def background(depths: Float32[Array, "t h w"]) -> Float32[Array, "h w"]:
     """The farthest that each pixel shows in a clip of a camera that stands still [m]: what moves is in front of that.
 
-    The second farthest, in fact, so that a single flying pixel does not count; 0 where it is not shown half the time.
+    A pixel counts with those around it, so that no flying one does; 0 where it is not shown most of the time. Where
+    a whole patch has no depth, what is there is too far to be measured, and farther than all that is.
     """
-    far = np.sort(depths, axis=0)[-2] if len(depths) > 2 else depths.max(axis=0)
-    shown = np.mean(np.abs(depths - far) < _STILL_M, axis=0)
-    return np.where(shown >= _STILL_SHARE, far, np.float32(0))
+    patches = grey_opening(np.where(depths > 0, depths, np.float32(np.inf)), (1, _PATCH_PX, _PATCH_PX))
+    far = patches.max(axis=0)
+    far = np.where(np.isfinite(far), far, np.float32(0))
+    told = (depths > 0) | np.isinf(patches)
+    shown = (np.abs(depths - far) < _STILL_M).sum(axis=0)
+    return np.where(shown >= _STILL_SHARE * np.maximum(told.sum(axis=0), 1), far, np.float32(0))
 
 
 class Judge:
@@ -56,9 +70,14 @@ class Judge:
     ) -> None:
         self._renderer, self._tolerance_m, self._backgrounds = renderer, tolerance_m, backgrounds
         self._test = SurfaceTest(renderer)
+        self.T_world_known: Float[Array, "4 4"] | None = None
+        """Where the hand was when it was spared."""
+        self._known_depths: list[tuple[Float32[Array, "h w"], Float32[Array, "h w"]]] = []
 
     def spare(self, frames: Sequence[RgbdFrame], T_world_hand: Float[Array, "4 4"], opening_m: float) -> None:
         """Take a gripper at a known pose out of the background, in case it rests there during the whole clip."""
+        self.T_world_known = T_world_hand
+        self._known_depths = [(minimum_filter(f.depth, 3), maximum_filter(f.depth, 3)) for f in frames]
         if self._backgrounds is None:
             return
         spared: list[Float32[Array, "h w"]] = []
@@ -97,15 +116,42 @@ class Judge:
         return tuple(views)
 
     def judge(self, T_world_hand: Float[Array, "4 4"], opening_m: float, views: tuple[DepthView, ...]) -> Evidence:
-        """The evidence of all views together."""
-        return pooled([self._judge_view(T_world_hand, opening_m, view) for view in views])
+        """The evidence of all views together.
+
+        Where a hand stands still at the known pose, what is not seen of it says nothing against it.
+        """
+        evidence = pooled([self._judge_view(T_world_hand, opening_m, view) for view in views])
+        if self.T_world_known is None:
+            return evidence
+        metres, radians = se3.distance(self.T_world_known, T_world_hand)
+        if metres > _STAYS_M or radians > _STAYS_RAD or not self.unchanged(opening_m, views):
+            return evidence
+        return max(evidence, evidence.seen, key=lambda one: one.confidence)
+
+    def unchanged(self, opening_m: float, views: tuple[DepthView, ...]) -> bool:
+        """Whether the images show the same as before in and around the hand at the known pose: it has not moved."""
+        if self.T_world_known is None:
+            return False
+        changed = compared = 0
+        for view, (near, far) in zip(views, self._known_depths, strict=True):
+            T_camera_hand = view.T_camera_world @ self.T_world_known
+            rows, columns = np.nonzero(self._renderer.render(T_camera_hand, opening_m, view.intrinsics).depth)
+            if not len(rows):
+                continue
+            around = tuple(slice(max(i.min() - _AROUND_PX, 0), i.max() + _AROUND_PX + 1) for i in (rows, columns))
+            depth, low, high = view.depth[around], near[around], far[around]
+            measured = (depth > 0) & (low > 0)
+            changed += np.sum(measured & ((depth < low - _CHANGED_M) | (depth > high + _CHANGED_M)))
+            compared += np.sum(measured)
+        return bool(compared > 0 and changed <= _CHANGED_SHARE * compared)
 
     def _judge_view(self, T_world_hand: Float[Array, "4 4"], opening_m: float, view: DepthView) -> Evidence:
+        rendering = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics)
         return compare(
-            self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics),
+            rendering,
             view.depth,
             tolerance_m=self._tolerance_m,
-            in_image=self._test.in_image(T_world_hand, opening_m, view),
+            in_image=1.0 if rendering.whole else self._test.in_image(T_world_hand, opening_m, view),
             still=view.still,
             mask=view.mask,
         )

@@ -36,8 +36,16 @@ _PALM_M = 0.005
 _PLENTY_OF_POINTS = 20
 """Points on the fingers that suffice for a reading. With fewer, they may as well belong to something else."""
 _COARSE_STEP_M = 0.02
+_CHANGE, _CHANGE_MOVING = 0.5, 0.4
+"""What a change costs, in readings against it, and what more while the hand moves: less than one reading together."""
+_HURRY_M = 0.03
+"""Way between two frames [m] from which a hand is in full motion."""
 _FEWEST_PIXELS = 3
-"""Pixels of a finger below which its centroid is not taken, and that it takes to rule out an opening."""
+"""Pixels of a finger below which its centroid is not taken."""
+_RULING_OUT, _RULING_OUT_PX = 8, 16
+"""Points near a finger, and rendered pixels, that it takes to rule out an opening: every edge of a finger violates."""
+_SHARP_M = 0.015
+"""Range of openings that are not ruled out [m] up to which points give a reading."""
 
 
 class OpeningMeter:
@@ -67,7 +75,7 @@ class OpeningMeter:
         self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
 
     def search(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> float:
-        """The opening [m], to 5 mm, that explains the points about the fingers best; NaN where that says nothing.
+        """The opening [m] that explains the points about the fingers best; NaN where that says nothing.
 
         A point on a finger speaks for an opening; a point farther out than its fingers speaks against it, as there is
         nothing beside a finger. What is held between the fingers says nothing. Where hardly a point is on a finger, it
@@ -83,10 +91,12 @@ class OpeningMeter:
         distances, _ = self._left.query(queries, distance_upper_bound=_NEAR_M)
         on_finger = np.isfinite(distances)
         beyond = ~on_finger & (sides > self._reach)
-        scores = on_finger.sum(axis=1) - beyond.sum(axis=1)
+        # The nearer to the finger, the more a point says: else all openings within the noise would do equally well.
+        nearness = np.where(on_finger, 1 - (np.minimum(distances, _NEAR_M) / _NEAR_M) ** 2, 0)
+        scores = nearness.sum(axis=1) - beyond.sum(axis=1)
         best = int(np.argmax(scores))
-        if on_finger[best].sum() >= _PLENTY_OF_POINTS:
-            return float(openings[best])
+        if on_finger[best].sum() >= _PLENTY_OF_POINTS and np.ptp(_likely(openings, scores)) <= _SHARP_M:
+            return float(openings[best] + _STEP_M * _summit(scores, best))
         possible = self._possible(T_world_hand, views)
         sure = np.ptp(possible) <= _COARSE_STEP_M or possible[-1] < openings[-1] - _STEP_M
         return float(possible.mean()) if sure else float("nan")
@@ -106,7 +116,7 @@ class OpeningMeter:
                 )
                 behind = (view.depth - rendering.depth)[np.isin(rendering.part, FINGERS) & (view.depth > 0)]
                 scores[i] += np.sum(np.select([np.abs(behind) < self._tolerance_m, behind > 0], [1, -1]))
-        return openings[scores > scores.max() - _FEWEST_PIXELS]
+        return openings[scores > scores.max() - _RULING_OUT_PX]
 
     def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView) -> Float[Array, "n 3"]:
         """Points of one view [m] in the box that the fingers move in."""
@@ -137,40 +147,72 @@ class OpeningMeter:
         return float(np.linalg.norm(left.mean(axis=0) - right.mean(axis=0)))
 
 
+def _likely(openings: Float[Array, " n"], scores: Float[Array, " n"]) -> Float[Array, " k"]:
+    """The openings that the scores do not rule out."""
+    return openings[scores > scores.max() - _RULING_OUT]
+
+
+def _summit(scores: Float[Array, " n"], best: int) -> float:
+    """Where the parabola through the best score and its neighbours is highest, from the best one on, in steps."""
+    if not 0 < best < len(scores) - 1:
+        return 0.0
+    before, here, after = scores[best - 1 : best + 2]
+    return float(0.5 * (before - after) / (before - 2 * here + after)) if before + after < 2 * here else 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenRule:
     """When a gripper counts as open."""
 
-    threshold_m: float = 0.065
+    threshold_m: float = 0.0725
     """Measured opening that separates open from closed [m]: wider than what is held, narrower than fully open."""
     pads_threshold_m: float = 0.076
     """The same for the width that the gripper itself reports in the beginning [m], whatever the measure is. It is
     exact, so that it may lie just below fully open: an apple is 68 mm wide."""
-    hysteresis_m: float = 0.003
+    hysteresis_m: float = 0.002
     """A reading must pass the threshold by so much to count [m]."""
     dwell: int = 2
-    """Readings in a row that it takes to change; the change is dated back to the first of them."""
+    """Readings that a new state must have for it; the change is dated back to the first of them, or before."""
 
     def __post_init__(self) -> None:
         """Refuse rules that never change their mind, or at every reading."""
         if not 0 <= self.hysteresis_m < self.threshold_m or self.dwell < 1:
             raise ValueError(f"0 <= hysteresis_m < threshold_m and dwell >= 1 must hold, got {self}")
 
-    def decide(self, opening_m: Float[Array, " t"], *, initially_open: bool) -> Bool[Array, " t"]:
-        """Open or closed in each frame; readings that are NaN or within the hysteresis change nothing.
+    def decide(
+        self, opening_m: Float[Array, " t"], *, initially_open: bool, moved_m: Float[Array, " t"] | None = None
+    ) -> Bool[Array, " t"]:
+        """Open or closed in each frame: the course with the fewest readings against it, and the fewest changes.
 
-        What the gripper itself reports in frame 0 outdoes any reading of that frame.
+        It weighs the whole clip, as Viterbi's algorithm does. Readings that are NaN or within the hysteresis say
+        nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp. What
+        the gripper itself reports in frame 0 outdoes any reading of that frame.
+
+        Args:
+            opening_m: The readings [m].
+            initially_open: What the gripper reports.
+            moved_m: How far the hand came since the frame before [m]; zero if left out.
         """
-        is_open = np.full(len(opening_m), initially_open)
-        state, run = initially_open, 0
-        for t, reading in enumerate(opening_m[1:], start=1):
-            offset = reading - self.threshold_m
-            contrary = -offset if state else offset
-            if np.isfinite(reading) and abs(offset) > self.hysteresis_m:
-                run = run + 1 if contrary > 0 else 0
-            elif run:
-                run += 1  # an unclear reading neither breaks a run nor ends it
-            is_open[t] = state
-            if run >= self.dwell and contrary > self.hysteresis_m:
-                state, is_open[t - run + 1 : t + 1], run = not state, not state, 0
+        offset, count = opening_m - self.threshold_m, len(opening_m)
+        clear = np.isfinite(opening_m) & (np.abs(offset) > self.hysteresis_m)
+        clear[0] = False
+        speaking = np.stack([clear & (offset < 0), clear & (offset > 0)]).cumsum(axis=1)  # for closed, for open
+        moving = np.zeros(count) if moved_m is None else np.minimum(moved_m / _HURRY_M, 1)
+        change = _CHANGE + _CHANGE_MOVING * moving
+        # Cost of the best course up to each frame that ends in each state, and the frame in which that state begins.
+        cost, begins = np.full((2, count), np.inf), np.zeros((2, count), int)
+        cost[int(initially_open)] = speaking[int(not initially_open)]
+        for t in range(1, count):
+            for state in (0, 1):
+                for begin in range(1, t + 1):
+                    since = speaking[:, t] - speaking[:, begin - 1]
+                    total = cost[1 - state, begin - 1] + change[begin] + since[1 - state]
+                    if since[state] >= self.dwell and total <= cost[state, t]:
+                        cost[state, t], begins[state, t] = total, begin
+        is_open, end = np.full(count, initially_open), count
+        state = int(np.argmin(cost[:, -1] - 1e-9 * (np.arange(2) == int(initially_open))))
+        while end > 0:
+            begin = begins[state, end - 1]
+            is_open[begin:end] = bool(state)
+            state, end = 1 - state, begin
         return is_open

@@ -163,7 +163,11 @@ def _readout(
             inlier=np.array([e.reason is Reason.TRUSTED for e in found]),
             view=np.array([e.view for e in found]),
             opening_m=openings[arm],
-            open=rule.decide(openings[arm], initially_open=priors[arm].opening_m > rule.pads_threshold_m),
+            open=rule.decide(
+                openings[arm],
+                initially_open=priors[arm].opening_m > rule.pads_threshold_m,
+                moved_m=_moved_m(clip.times_s, found),
+            ),
         )
         for arm, found in estimates.items()
     }
@@ -174,3 +178,13 @@ def _readout(
         centroids_m=centroids,
         calibration=clip.calibration,
     )
+
+
+def _moved_m(times_s: Float[Array, " t"], estimates: Sequence[Estimate]) -> Float[Array, " t"]:
+    """How far the TCP came since the frame before [m], at a steady pace through frames that are not trusted."""
+    trusted = np.array([e.reason is Reason.TRUSTED for e in estimates])
+    if not trusted.any():
+        return np.zeros(len(times_s))
+    places = np.array([e.T_world_tcp[:3, 3] for e in estimates])[trusted]
+    course = np.stack([np.interp(times_s, times_s[trusted], axis) for axis in places.T], axis=-1)
+    return np.linalg.norm(np.diff(course, axis=0, prepend=course[:1]), axis=1)

@@ -51,7 +51,7 @@ class Registration:
                 points, front = surface.seen_from(Ts_camera_hand)
                 pixels = view.pixels(points)
                 gaps = view.points_camera[:, pixels].swapaxes(0, 1) - points
-                near = front & (np.abs(gaps[:, 2]) < gate_m) & ~view.background[pixels]
+                near = (front > 0) & (np.abs(gaps[:, 2]) < gate_m) & ~view.background[pixels]
                 if view.beside is not None:
                     near &= ~view.beside[pixels]
                 R = Ts_camera_hand[:, :3, :3].astype(np.float32)

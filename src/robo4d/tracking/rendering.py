@@ -24,6 +24,10 @@ _SURFACE_POINTS = 400
 """Points on the surface; in two views of 128 x 128, half a metre wide, the gripper has about as many pixels."""
 _SHADOW_STEP = 0.04
 """What the fingers hide of each other is found out anew when the opening differs by so much [m]."""
+_RENDERINGS = 16
+"""Renderings that are kept for who asks for the same one next."""
+_SURFACE_STEP = 0.001
+"""Openings of surfaces are rounded to this [m], so that one that stays the same is not moved anew for every test."""
 
 
 @lru_cache(maxsize=16)
@@ -37,7 +41,7 @@ def box_window(corners_camera: Float[Array, "8 3"], intrinsics: Intrinsics) -> t
     if not np.all(corners_camera[:, 2] > _NEAR):
         return slice(0, 0), slice(0, 0)
     uv, _ = intrinsics.project(corners_camera)
-    (u0, v0), (u1, v1) = np.floor(uv.min(axis=0)).astype(int), np.ceil(uv.max(axis=0)).astype(int)
+    (u0, v0), (u1, v1) = map(int, np.floor(uv.min(axis=0))), map(int, np.ceil(uv.max(axis=0)))
     return slice(max(v0, 0), max(v1, 0)), slice(max(u0, 0), max(u1, 0))
 
 
@@ -59,11 +63,13 @@ class Rendering:
     """Distance along the optical axis [m]; 0 where the gripper is not."""
     part: UInt8[Array, "h w"]
     """The `Part` of each pixel."""
+    whole: bool
+    """Whether it is certain that nothing of what was to be drawn lies outside the image."""
 
     @classmethod
     def example(cls) -> "Rendering":
         """An image without a gripper."""
-        return cls(depth=np.zeros((6, 8)), part=np.zeros((6, 8), np.uint8))
+        return cls(depth=np.zeros((6, 8)), part=np.zeros((6, 8), np.uint8), whole=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +82,9 @@ class Surface:
     """Unit vectors across the surface, to either side."""
     part: UInt8[Array, " n"]
     """The `Part` of each point."""
-    visible: Bool[Array, "d n"]
-    """Whether a point is seen from far away in each of `DIRECTIONS`, past the rest of the gripper."""
+    facing: Float32[Array, "d n"]
+    """How much of an image a point's surroundings fill from far away in each of `DIRECTIONS`: the cosine of the angle
+    to the normal, 0 where the rest of the gripper is in the way."""
 
     @classmethod
     def example(cls) -> "Surface":
@@ -86,7 +93,7 @@ class Surface:
             points=np.zeros((1, 3), np.float32),
             normals=np.eye(3, dtype=np.float32)[:1],
             part=np.full(1, Part.HAND, np.uint8),
-            visible=np.ones((len(DIRECTIONS), 1), bool),
+            facing=np.ones((len(DIRECTIONS), 1), np.float32),
         )
 
     def __getitem__(self, chosen: slice | Bool[Array, " n"]) -> "Surface":
@@ -95,15 +102,15 @@ class Surface:
             points=self.points[chosen],
             normals=self.normals[chosen],
             part=self.part[chosen],
-            visible=self.visible[:, chosen],
+            facing=self.facing[:, chosen],
         )
 
-    def seen_from(self, Ts_camera_hand: Float[Array, "b 4 4"]) -> tuple[Float32[Array, "b 3 n"], Bool[Array, "b n"]]:
-        """The points in the frame of a camera [m] for many poses of the hand, and which of them the camera sees."""
+    def seen_from(self, Ts_camera_hand: Float[Array, "b 4 4"]) -> tuple[Float32[Array, "b 3 n"], Float32[Array, "b n"]]:
+        """The points in the frame of a camera [m] for many poses of the hand, and how much each faces the camera."""
         R, p = Ts_camera_hand[:, :3, :3].astype(np.float32), Ts_camera_hand[:, :3, 3].astype(np.float32)
         points = (R.reshape(-1, 3) @ self.points.T).reshape(len(R), 3, -1) + p[..., None]
         to_camera_hand = np.einsum("bji,bj->bi", R, -points.mean(axis=-1))
-        return points, self.visible[np.argmax(to_camera_hand @ DIRECTIONS.T, axis=1)]
+        return points, self.facing[np.argmax(to_camera_hand @ DIRECTIONS.T, axis=1)]
 
 
 class GripperRenderer:
@@ -121,7 +128,9 @@ class GripperRenderer:
         """Middle of the gripper [m]."""
         self._corners = Mesh.box(tuple(low), tuple(high)).vertices
         self._scene = lru_cache(maxsize=None)(self._build_scene)
-        self._surface = lru_cache(maxsize=None)(self._sample_surface)
+        self._rendering = lru_cache(maxsize=_RENDERINGS)(self._render)
+        self._sampled = lru_cache(maxsize=None)(self._sample_surface)
+        self._surface = lru_cache(maxsize=None)(self._move_surface)
 
     def render(
         self,
@@ -139,14 +148,22 @@ class GripperRenderer:
             intrinsics: Of the camera.
             corners_hand: Corners of a box [m] that is all one wants to see; drawn is the part of the image around it.
         """
+        corners = self._corners if corners_hand is None else corners_hand
+        return self._rendering(
+            T_camera_hand.astype(float).tobytes(), self._step(opening_m), intrinsics, corners.tobytes()
+        )
+
+    def _render(self, T_camera_hand_bytes: bytes, step: int, intrinsics: Intrinsics, corners_bytes: bytes) -> Rendering:
+        """What `render` gives: with arguments that can be looked up, as tracker, judge and meter ask for the same."""
+        T_camera_hand = np.frombuffer(T_camera_hand_bytes).reshape(4, 4)
+        corners = np.frombuffer(corners_bytes).reshape(8, 3)
         depth = np.zeros((intrinsics.height, intrinsics.width))
         part = np.zeros((intrinsics.height, intrinsics.width), np.uint8)
-        corners = self._corners if corners_hand is None else corners_hand
         window = box_window(se3.apply(T_camera_hand, corners), intrinsics)
         rays = pixel_rays(intrinsics)[window]
         if rays.size == 0:
-            return Rendering(depth=depth, part=part)
-        scene, parts = self._scene(self._step(opening_m))
+            return Rendering(depth=depth, part=part, whole=False)
+        scene, parts = self._scene(step)
         T_hand_camera = se3.inverse(T_camera_hand)
         directions = rays.reshape(-1, 3) @ T_hand_camera[:3, :3].T.astype(np.float32)
         origins = np.broadcast_to(T_hand_camera[:3, 3], directions.shape)
@@ -155,13 +172,20 @@ class GripperRenderer:
         # Embree measures along the direction as it is given, and its z in the camera is 1: that is the depth.
         depth[window] = np.where(hit, hits["tfar"], 0).reshape(rays.shape[:2])
         part[window] = np.where(hit, parts[hits["geomID"]], Part.NONE).reshape(rays.shape[:2])
-        return Rendering(depth=depth, part=part)
+        rows, columns = window
+        inside = min(rows.start, columns.start) > 0
+        whole = inside and rows.stop <= intrinsics.height and columns.stop <= intrinsics.width
+        return Rendering(depth=depth, part=part, whole=whole)
 
     def surface(self, opening_m: float) -> Surface:
         """Points on all that can be seen of the gripper from somewhere, opened by a distance [m]; always the same."""
-        sampled_m = _SHADOW_STEP * round(self._clipped(opening_m) / _SHADOW_STEP)
-        sampled = self._surface(sampled_m)
-        travel = ((self._clipped(opening_m) - sampled_m) / 2 * self.model.opening_axis).astype(np.float32)
+        return self._surface(round(self._clipped(opening_m) / _SURFACE_STEP))
+
+    def _move_surface(self, step: int) -> Surface:
+        opening_m = step * _SURFACE_STEP
+        sampled_m = _SHADOW_STEP * round(opening_m / _SHADOW_STEP)
+        sampled = self._sampled(sampled_m)
+        travel = ((opening_m - sampled_m) / 2 * self.model.opening_axis).astype(np.float32)
         points = sampled.points.copy()
         points[sampled.part == Part.LEFT_FINGER] += travel
         points[sampled.part == Part.RIGHT_FINGER] -= travel
@@ -181,7 +205,7 @@ class GripperRenderer:
             points=points[outer].astype(np.float32),
             normals=normals[outer].astype(np.float32),
             part=labels[outer],
-            visible=visible[:, outer],
+            facing=(visible * np.abs(DIRECTIONS @ normals.T))[:, outer].astype(np.float32),
         )
 
     def _visible(self, points: Float[Array, "n 3"], normals: Float[Array, "n 3"], step: int) -> Bool[Array, "d n"]:
@@ -195,7 +219,7 @@ class GripperRenderer:
         return round(self._clipped(opening_m) / _OPENING_STEP)
 
     def _clipped(self, opening_m: float) -> float:
-        return float(np.clip(opening_m, 0, self.model.max_opening_m))
+        return min(max(opening_m, 0.0), self.model.max_opening_m)
 
     def _build_scene(self, step: int) -> tuple["EmbreeScene", UInt8[Array, " k"]]:
         """Embree's scene of the parts, and the part of each geometry in it."""

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,7 +46,9 @@ def start(*arguments):
 def wait_until(condition, process):
     deadline = time.monotonic() + 200
     while not condition():
-        assert process.poll() is None, f"the command must still be running: {process.stderr.read()}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+        assert process.returncode is None, f"the command must still be running: {process.stderr.read()}"
         assert time.monotonic() < deadline
 
 

@@ -60,3 +60,17 @@ def test_a_motion_that_is_lost_at_once_is_left_to_the_planners_refusal():
     left = until_lost(TRACK, 1, 1, 1, 0, 0)
     tracks = moving_tracks({"left": left, "right": STILL}, still_m=0.02, still_rad=0.2)
     assert tracks == {"left": left}
+
+
+def test_of_lost_arms_the_planner_gets_the_one_that_moved_and_not_the_one_that_rests_unseen():
+    right = dataclasses.replace(until_lost(TRACK, 1, 1, 1, 0, 0), arm="right")
+    glimpsed = until_lost(dataclasses.replace(STILL, arm="left"), 1, 0, 0, 0, 0)
+    for left in (LOST, glimpsed):
+        assert list(moving_tracks({"left": left, "right": right}, still_m=0.02, still_rad=0.2)) == ["right"]
+    assert list(moving_tracks({"left": glimpsed, "right": LOST}, still_m=0.02, still_rad=0.2)) == ["left"]
+
+
+def test_a_motion_is_followed_though_its_arm_is_hidden_in_the_observation():
+    tracks = moving_tracks({"left": until_lost(TRACK, 0, 1, 1, 1, 1), "right": STILL}, still_m=0.02, still_rad=0.2)
+    assert set(tracks) == {"left"}
+    assert len(tracks["left"].times_s) == 5

@@ -91,11 +91,37 @@ def test_innovation(verdict, straight):
     assert "check the calibration of the cameras" in got.reason
 
 
-def test_innovation_of_a_track_that_is_all_nan(verdict, straight):
+def test_a_track_that_is_all_nan_has_no_poses(verdict, straight):
+    got = verdict(replace(straight(), Ts_world_tcp=np.full((10, 4, 4), np.nan)))
+    assert got.code == Code.TOO_FEW_POSES
+
+
+def hidden_at_first(track):
+    Ts = track.Ts_world_tcp.copy()
+    Ts[0] = np.nan
+    return replace(track, Ts_world_tcp=Ts, inlier=track.inlier & (np.arange(10) > 0))
+
+
+def test_a_gripper_hidden_in_the_observation_starts_where_the_joints_have_it(arms, state, straight):
+    track = straight(move=(0.1, 0, -0.1))
+    seen, hidden = (
+        Planner(PlannerConfig(), arms, []).plan({"left": t}, observed=state, current=state, now_ns=0)
+        for t in (track, hidden_at_first(track))
+    )
+    assert hidden.verdict.accepted
+    frames = hidden.keyframes["left"]
+    np.testing.assert_allclose(frames.Ts_world_tcp, seen.keyframes["left"].Ts_world_tcp, atol=1e-3)
+    assert not frames.outlier[0]
+
+
+def test_a_gripper_hidden_in_the_observation_must_be_found_where_it_can_be_by_then(verdict, straight):
     track = straight()
-    got = verdict(replace(track, Ts_world_tcp=np.full((10, 4, 4), np.nan)))
+    Ts = track.Ts_world_tcp.copy()
+    Ts[:, 0, 3] += 0.5
+    got = verdict(hidden_at_first(replace(track, Ts_world_tcp=Ts)))
     assert got.code == Code.INNOVATION
-    assert "not found in the observation itself" in got.reason
+    assert "is hidden in the observation, and was found first" in got.reason
+    assert got.time_s == track.times_s[1]
 
 
 def test_too_many_outliers(verdict, straight):

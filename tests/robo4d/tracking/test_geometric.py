@@ -56,6 +56,14 @@ def test_a_known_motion_is_recovered_from_masks():
     assert degrees.max() < 10
 
 
+def test_where_the_masks_show_nothing_the_gripper_stays_where_it_was():
+    true = path(2, step=(0.0, 0.2, 0.0))
+    moments = _film(true)
+    tracker = GeometricTracker(RENDERER)
+    first = tracker.register(moments[0], T_world_object=true[0], masks=_masks(true[0]))
+    np.testing.assert_array_equal(tracker.track(moments[1], masks=[np.zeros((128, 128), bool)] * 2), first)
+
+
 def test_a_rough_prior_is_improved():
     true = path(1)
     prior = true[0] @ se3.exp(np.array([0.012, -0.012, 0.01, 0.0, 0.08, -0.08]))
@@ -85,7 +93,7 @@ def test_without_a_prior_the_mask_tells_where_to_look():
 
 
 def test_a_gripper_is_found_again_after_it_was_hidden():
-    true = path(7, step=(0.0, 0.02, 0.0))
+    true = path(9, step=(0.0, 0.02, 0.0))
     moments = _film(true)
     walls = [Box((0.25, -0.5, 0.0), (0.27, 0.5, 0.7)), Box((-0.5, -0.37, 0.0), (0.5, -0.35, 0.7))]
     for t in (3, 4):

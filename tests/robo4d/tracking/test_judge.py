@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from box_scene import CAMERAS, MODEL, ROOM, Box, film, frame, gripper, path
@@ -91,7 +93,7 @@ def test_a_gripper_that_rests_all_the_time_is_spared_from_the_background():
 
 
 def test_the_background_is_what_lies_behind_all_that_moved_despite_flying_pixels():
-    video, pair, _ = film({"left": path(6, start=(0.0, -0.4, 0.35), step=(0.0, 0.16, 0.0))})
+    video, pair, _ = film({"left": path(11, start=(0.0, -0.4, 0.35), step=(0.0, 0.16, 0.0))})
     depths = np.concatenate([pair.n.depth[None], video.points[0, ..., 2]])
     depths[3, 5, 5] = 50.0
     far = background(depths)
@@ -101,9 +103,19 @@ def test_the_background_is_what_lies_behind_all_that_moved_despite_flying_pixels
 
 
 def test_what_a_slow_arm_covers_all_the_time_is_no_background():
-    depths = np.linspace(0.9, 1.2, 11, dtype=np.float32)[:, None, None] * np.ones((1, 2, 1), np.float32)
-    depths[5:, 1] = 1.5  # uncovered in the second half
-    np.testing.assert_allclose(background(depths)[:, 0], [0, 1.5])
+    depths = np.linspace(0.9, 1.2, 11, dtype=np.float32)[:, None, None] * np.ones((1, 9, 3), np.float32)
+    depths[2:, 3:6] = 1.5  # uncovered in the beginning
+    depths[2:, 6:] = 0.8  # a hand that comes, and rests
+    np.testing.assert_allclose(background(depths)[:, 0], np.repeat([0, 1.5, 0], 3))
+
+
+def test_what_is_before_something_too_far_to_be_measured_is_no_background():
+    depths = np.ones((11, 9, 9), np.float32)
+    depths[:2, :3, :3] = 0  # nothing to measure until something comes
+    depths[4, 7, 7] = 0  # a hole
+    far = background(depths)
+    assert not far[:3, :3].any()
+    assert far.sum() == 72
 
 
 def test_with_a_mask_confidence_is_depth_f1_times_silhouette_overlap():
@@ -112,6 +124,14 @@ def test_with_a_mask_confidence_is_depth_f1_times_silhouette_overlap():
     half = [m & (np.arange(128) < np.median(np.nonzero(m)[1])) for m in masks]
     # Half of the mask is missing: overlap 1/2, F1 2 * 1/2 / (1 + 1/2).
     assert _judge(_frames(), T_WORLD_HAND, masks=half).confidence == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_a_gripper_that_agrees_with_its_mask_but_is_half_outside_the_image_is_not_trusted():
+    seen = dataclasses.replace(
+        Evidence.example(), masked=400, masked_rendered=400, masked_both=400, masked_agreeing=400
+    )
+    assert seen.confidence == 1
+    assert dataclasses.replace(seen, outside=400).confidence == 0.5
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -143,3 +163,16 @@ def test_another_number_of_images_than_backgrounds_is_refused():
     frames = _frames()
     with pytest.raises(ValueError, match="2 images need as many backgrounds"):
         Judge(RENDERER, 0.015, [frames[0].depth]).views(frames)
+
+
+def test_a_hand_that_is_cut_off_but_stands_still_is_trusted_and_one_that_slides_along_the_border_is_not():
+    T = path(1, start=(0.0, -0.1, 0.61))[0]
+    low = T @ se3.translation(0.0, 0.0, 0.04)
+
+    def evidence(T_seen):
+        judge = Judge(RENDERER, 0.015)
+        judge.spare([frame([*ROOM, *gripper(T, 0.08)], camera) for camera in CAMERAS], T, 0.08)
+        return judge.judge(T, 0.08, judge.views([frame([*ROOM, *gripper(T_seen, 0.08)], camera) for camera in CAMERAS]))
+
+    assert evidence(T).confidence > 0.9
+    assert evidence(low).confidence < 0.6

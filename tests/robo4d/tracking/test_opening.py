@@ -95,6 +95,15 @@ def test_missing_readings_neither_make_nor_break_a_change():
     assert not OpenRule().decide(np.full(4, np.nan), initially_open=False).any()
 
 
+def test_a_change_that_is_not_seen_is_where_the_hand_moves_least():
+    readings = np.array([0.02, 0.02, np.nan, np.nan, np.nan, 0.08, 0.08])
+    moved_m = np.array([0.0, 0.06, 0.05, 0.001, 0.03, 0.05, 0.06])
+    expected = [False, False, False, True, True, True, True]
+    np.testing.assert_array_equal(OpenRule().decide(readings, initially_open=False, moved_m=moved_m), expected)
+    in_full_motion = OpenRule().decide(readings, initially_open=False, moved_m=np.full(7, 0.06))
+    np.testing.assert_array_equal(in_full_motion, [False] * 5 + [True] * 2)
+
+
 @pytest.mark.parametrize("change", [{"dwell": 0}, {"hysteresis_m": 0.1}])
 def test_rules_that_cannot_decide_are_refused(change):
     with pytest.raises(ValueError, match="dwell >= 1"):

@@ -3,14 +3,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from ball_world import AWAY, BALL, RADIUS, TASK, above, box_surface, pair
+from ball_world import AWAY, BALL, RADIUS, TASK, above, pair, plates
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.keyframes import NOW, SLOTS, KeyframePlan
+from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
+from robo4d_models.video4d.places import Places
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig
 from robo4d_models.video4d.planning import KeyframePlanner
 from robo4d_models.video4d.refiner import Refiner, RefinerConfig
+from robo4d_models.video4d.svd.model import SvdModel
 
+from robo4d import shipped
 from robo4d.geometry import se3
 from robo4d.interfaces import Cancelled
 
@@ -24,9 +28,7 @@ def generator():
     model = PlanModel(PlanModelConfig(widths=(16, 32, 64), flow_width=64))
     torch.nn.init.normal_(model.flow.out.weight, std=0.1)
     refiner = Refiner(RefinerConfig(widths=(16, 24, 32), joint_layers=1)).eval()
-    return TinyGenerator(
-        KeyframePlanner(model, TASK), refiner, box_surface(), state=lambda stamp_ns: START, config=CONFIG
-    )
+    return TinyGenerator(KeyframePlanner(model, TASK), refiner, plates(), state=lambda stamp_ns: START, config=CONFIG)
 
 
 def grasp_and_lift():
@@ -96,17 +98,72 @@ def test_the_generator_tells_where_the_grippers_of_its_last_video_are(generator)
 
 
 def test_without_a_measured_state_the_arms_are_where_the_model_sees_them(generator):
-    blind = TinyGenerator(generator.planner, None, box_surface(), config=CONFIG)
+    blind = TinyGenerator(generator.planner, None, plates(), config=CONFIG)
     plan = dataclasses.replace(grasp_and_lift(), T_world_tcp_now=np.stack([above(BALL, 0.25), AWAY]))
     left = blind.tracks(pair(64), plan)["left"]
     np.testing.assert_allclose(left.Ts_world_tcp[0], above(BALL, 0.25))
 
 
+def test_what_is_too_far_for_a_depth_camera_changes_nothing(generator):
+    near = pair(64)
+    n = dataclasses.replace(near.n, depth=np.where(np.indices((64, 64))[0] < 8, 0, near.n.depth).astype(np.float32))
+    far = dataclasses.replace(n, depth=np.where(n.depth > 0, n.depth, 19.7).astype(np.float32))
+    videos = [generator.render(dataclasses.replace(near, n=frame), grasp_and_lift()) for frame in (n, far)]
+    np.testing.assert_array_equal(videos[0].points, videos[1].points)
+    np.testing.assert_array_equal(videos[0].rgb, videos[1].rgb)
+
+
+def test_pixels_without_a_finite_depth_are_no_part_of_the_video(generator):
+    observation = pair(64)
+    depth = observation.n.depth.copy()
+    depth[::2], depth[1::4] = np.nan, np.inf
+    video = generator.generate(
+        dataclasses.replace(observation, n=dataclasses.replace(observation.n, depth=depth)), seed=3
+    )
+    assert np.isfinite(video.points).all()
+    assert video.valid.any()
+    assert all(np.isfinite(track.Ts_world_tcp).all() for track in generator.told.values())
+
+
+def test_a_view_without_depth_is_refused_by_name(generator):
+    observation = pair(64)
+    blind = dataclasses.replace(observation.m, depth=np.zeros_like(observation.m.depth))
+    with pytest.raises(ValueError, match=r"camera_1: 0% of its pixels have a depth.*check its depth stream"):
+        generator.generate(dataclasses.replace(observation, m=blind), seed=3)
+
+
+def test_weights_of_another_preset_are_refused_by_name():
+    with pytest.raises(ValueError, match="no weights of the svd preset at"):
+        SvdModel.load(shipped.TINY)
+
+
 @pytest.mark.parametrize("size", [64, 128])
 def test_a_resized_view_keeps_its_points(generator, size):
     observation = pair(size)
-    video = TinyGenerator(generator.planner, None, box_surface(), config=CONFIG).render(observation, grasp_and_lift())
+    video = TinyGenerator(generator.planner, None, plates(), config=CONFIG).render(observation, grasp_and_lift())
     points = se3.apply(observation.n.T_world_camera, video.points[0, 0])
     plane = video.valid[0, 0] & ~red(video, 0, 0) & (points[..., 2] < 0.03)
     assert plane.sum() > 1000
     assert np.abs(points[..., 2][plane]).max() < 2e-3
+
+
+def test_without_poses_the_video_is_the_same_up_to_millimetres(generator):
+    known = pair(64)
+    poses = {frame.camera: frame.T_world_camera for frame in (known.n, known.m)}
+    n, m = (dataclasses.replace(frame, T_world_camera=None) for frame in (known.n, known.m))
+    lost = dataclasses.replace(known, n=n, m=m)
+
+    def find_places(frame):
+        points = frame.pointmap().cloud().astype(float)
+        return Places(se3.apply(poses[frame.camera], points), points, np.full(len(points), 0.02))
+
+    localiser = Localiser(find_places, plates())
+    poseless = TinyGenerator(generator.planner, None, plates(), localiser=localiser, config=CONFIG)
+    plan = grasp_and_lift()
+    expected, video = poseless.render(known, plan), poseless.render(poseless.place(lost), plan)
+    same = expected.valid & video.valid
+    assert same.mean() > 0.9 * expected.valid.mean()
+    assert np.median(np.linalg.norm(video.points - expected.points, axis=-1)[same]) < 0.003
+    assert poseless.generate(lost, seed=0).frame == "camera_0"
+    with pytest.raises(ValueError, match="publish it on tf"):
+        generator.generate(lost, seed=0)

@@ -47,9 +47,9 @@ def test_normals_turn_with_the_world(samples):
     observation = batch(samples).observation
     turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     turned = replace(observation, points=torch.einsum("ij,bvjhw->bvihw", turn, observation.points))
-    normals = surface_normals(observation)
+    normals = surface_normals(observation.points, observation.valid)
     torch.testing.assert_close(
-        surface_normals(turned), torch.einsum("ij,bvjhw->bvihw", turn, normals), atol=1e-3, rtol=0
+        surface_normals(turned.points, turned.valid), torch.einsum("ij,bvjhw->bvihw", turn, normals), atol=1e-3, rtol=0
     )
     length = normals.norm(dim=2)
     assert (length > 0.5).float().mean() > 0.3
@@ -58,8 +58,10 @@ def test_normals_turn_with_the_world(samples):
 
 def test_most_of_what_is_seen_of_a_table_is_level(samples):
     observation = batch(samples).observation
-    on_table = (observation.points[:, :, 2].abs() < 0.01) & (surface_normals(observation).norm(dim=2) > 0.5)
-    assert surface_normals(observation)[:, :, 2][on_table].abs().median() > 0.99
+    on_table = (observation.points[:, :, 2].abs() < 0.01) & (
+        surface_normals(observation.points, observation.valid).norm(dim=2) > 0.5
+    )
+    assert surface_normals(observation.points, observation.valid)[:, :, 2][on_table].abs().median() > 0.99
 
 
 def test_all_sides_of_an_upright_box_share_a_channel_that_tells_how_it_is_turned():

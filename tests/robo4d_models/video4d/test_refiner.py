@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from ball_world import above, box_surface, poses, views, widths
+from ball_world import above, plates, poses, start, views, widths
 from robo4d_models.video4d.coding import OPEN_WIDTH
 from robo4d_models.video4d.draft import Draughtsman, compose
 from robo4d_models.video4d.refiner import (
@@ -21,18 +21,19 @@ PLACE = above(np.array([0.5, 0.1, 0.25]))
 def sample():
     """A draft of a gripper that came into view, and a truth in which the ball has turned blue."""
     pair = views()
-    start = above(np.array([0.5, 0.3, 0.4]))
-    draughtsman = Draughtsman(pair, box_surface(), poses(start)[0], widths(OPEN_WIDTH)[0])
-    drafts = draughtsman.draw_last(poses(PLACE), widths(OPEN_WIDTH))
+    before = start(above(np.array([0.5, 0.3, 0.4])))
+    drafts = Draughtsman(pair, plates(), before, poses(PLACE), widths(OPEN_WIDTH)).draw(0)
     codes = np.stack([encode_draft(v, d) for v, d in zip(pair, drafts, strict=True)])
-    motion = np.stack([encode_motion(v, poses(start)[0], poses(PLACE)[0], widths(OPEN_WIDTH)[0], 1.0) for v in pair])
+    motion = np.stack([encode_motion(v, before.T_world_tcp, poses(PLACE)[0], widths(OPEN_WIDTH)[0], 1.0) for v in pair])
     truth = [compose(v, d) for v, d in zip(pair, drafts, strict=True)]
     rgb = np.stack([2 * c.transpose(2, 0, 1) - 1 for c, _ in truth])
     rgb = np.where((rgb[:, :1] > rgb[:, 1:2] + 0.5), rgb[:, ::-1], rgb)
     target = RefinerTarget(
         rgb=torch.from_numpy(rgb.copy()).float()[None],
         depth=torch.from_numpy(np.stack([d for _, d in truth])).float()[None],
-        gripper=torch.from_numpy(np.stack([d.gripper > 0 for d in drafts])).float()[None],
+        gripper=torch.from_numpy(
+            np.stack([[d.robot.gripper & (d.robot.arm == arm) for arm in range(2)] for d in drafts])
+        ).float()[None],
     )
     return torch.from_numpy(codes)[None], torch.from_numpy(motion)[None], target
 
@@ -69,6 +70,13 @@ def test_no_surface_lies_between_what_is_drawn_and_what_is_painted():
     unsure = (gate < 0) & ~empty
     assert (surface[unsure] == output.drawn_depth[unsure]).all()
     assert ((surface == output.drawn_depth) | (surface == output.painted_depth)).all()
+
+
+def test_a_repainted_surface_stays_where_it_was_drawn():
+    drafts, motion, _ = sample()
+    output = model()(drafts, motion)
+    output = output._replace(gate=torch.full_like(output.gate, 9.0), painted_depth=output.drawn_depth * 1.01)
+    torch.testing.assert_close(output.surface_depth, output.drawn_depth)
 
 
 def test_the_loss_reaches_every_parameter():

@@ -67,3 +67,10 @@ def test_the_folder_can_be_trained_on(folder):
     task, moment = SampleFolder(folder, tasks=(TASK,)).draw(np.random.default_rng(0), 1)[0]
     assert task == TASK
     assert moment["depth"].max() > 0
+
+
+def test_an_attempt_that_is_cut_off_is_named(folder, tmp_path):
+    whole = next(folder.glob("*.npy")).read_bytes()
+    (tmp_path / f"{TASK}-20-0.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"{TASK}-20-0\.npy is cut off or damaged.*make-samples"):
+        SampleFolder(tmp_path, tasks=(TASK,), validation=True)

@@ -1,5 +1,7 @@
 """The weights that come with the repository, on starts that they were not trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from robo4d_models.video4d import checkpoints
@@ -44,8 +46,31 @@ def test_they_are_whole_and_small():
     checkpoints.verify(shipped.TINY)
     named = {line.split()[1] for line in (shipped.TINY / checkpoints.HASHES).read_text().splitlines()}
     files = {path.name: path.stat().st_size for path in shipped.TINY.glob("*.safetensors")}
-    assert named == files.keys() == {"plan.safetensors", "refiner.safetensors"}
+    assert named == files.keys() == {f"{part}.safetensors" for part in ("plan", "refiner", "segmenter", "localiser")}
     assert max(files.values()) < 16 * 2**20
+
+
+def measured(state):
+    """What the robot tells of a state."""
+    arms = [state.arms[name] for name in ARMS]
+    return RobotState(
+        T_world_tcp=np.stack([arm.T_world_tcp for arm in arms]),
+        gripper_width=np.array([arm.gripper_width for arm in arms]),
+        joints=np.stack([arm.joints for arm in arms]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "named"), [(True, "camera_m"), (False, "camera_[nm]")], ids=["joints told", "joints not told"]
+)
+def test_a_camera_that_is_upside_down_is_refused_by_name(known, named):
+    task = "put_spatula_on_table"
+    pair, state = observe(task, 9_000_001)
+    robot = measured(state) if known else None
+    generator = TinyGenerator.load(shipped.TINY, task, state=lambda stamp_ns: robot)
+    m = replace(pair.m, rgb=pair.m.rgb[::-1, ::-1].copy(), depth=pair.m.depth[::-1, ::-1].copy())
+    with pytest.raises(ValueError, match=f"{named}: .* of the robot is seen where it must be.*upright"):
+        generator.generate(replace(pair, m=m), seed=0)
 
 
 @pytest.mark.parametrize("task", CASES)
@@ -54,11 +79,7 @@ def test_the_first_grasp_is_planned_where_the_object_is(task):
     distances = []
     for seed in (9_000_001, 9_000_002, 9_000_003):
         pair, state = observe(task, seed)
-        robot = RobotState(
-            T_world_tcp=np.stack([state.arms[name].T_world_tcp for name in ARMS]),
-            gripper_width=np.array([state.arms[name].gripper_width for name in ARMS]),
-        )
-        plan = TinyGenerator.load(shipped.TINY, task).planner.expected(pair, robot)
+        plan = TinyGenerator.load(shipped.TINY, task).planner.expected(pair, measured(state))
         index = ARMS.index(arm)
         grasp = plan.T_world_tcp[np.flatnonzero(plan.closed[:, index])[0], index, :3, 3]
         distances.append(np.linalg.norm(grasp - state.T_world_body[body][:3, 3]))

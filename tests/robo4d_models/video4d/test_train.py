@@ -1,13 +1,21 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
+from ball_world import pair
 from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 from robo4d_models.video4d.planning import KeyframePlanner
+from robo4d_models.video4d.refiner import RefinerConfig
 from robo4d_models.video4d.train import TrainConfig, train
+from robo4d_models.video4d.trainer import Trainer, Training
+from torch.utils.data import Dataset
 
 CONFIG = TrainConfig(
     steps=6, batch=1, warm_up=2, log_every=1, validate_every=6, validation_batches=1, checkpoint_every_s=0.0
@@ -49,6 +57,32 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(samples, uninterrupted,
     torch.testing.assert_close(ours["averaged"], theirs["averaged"], rtol=0, atol=0)
 
 
+class Numbers(Dataset):
+    def __len__(self):
+        return CONFIG.steps
+
+    def __getitem__(self, index):
+        return torch.tensor([1.0, index, -2.0])
+
+
+def test_the_fused_optimizer_makes_the_same_steps(tmp_path):
+    weights = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        trainer = Trainer(
+            Training(torch.nn.Linear(3, 1), lambda model, x: {"error": model(x).square().mean()}),
+            replace(CONFIG, fused=fused),
+            out=tmp_path / str(fused),
+            weights=tmp_path / f"{fused}.safetensors",
+            about=({}, {}),
+            accelerator=Accelerator(cpu=True),
+        )
+        trainer.run(Numbers(), dict)
+        assert trainer.optimizer.param_groups[0]["fused"] is (fused or None)
+        weights.append(trainer.training.model.weight.detach())
+    torch.testing.assert_close(*weights)
+
+
 def test_validation_is_on_the_curve(uninterrupted):
     rows = checkpoints.read_curve(uninterrupted / "plan/curve.jsonl")
     assert [row["step"] for row in rows if "validation" in row] == [6]
@@ -79,3 +113,21 @@ def test_a_line_that_a_kill_cut_off_is_left_out_of_the_curve(tmp_path):
     assert checkpoints.read_curve(path) == [{"step": 1}]
     checkpoints.Curve(path, resumed_at=1).add({"step": 2})
     assert [row["step"] for row in checkpoints.read_curve(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("part", ["refiner", "segmenter", "localiser"])
+def test_the_other_parts_are_trained_by_the_same_command(samples, tmp_path, part):
+    train(data=samples, out=tmp_path, part=part, tasks=TASKS, smoke=True)
+    rows = checkpoints.read_curve(tmp_path / part / "curve.jsonl")
+    assert [row["step"] for row in rows if "total" in row] == [2, 4, 6]
+    assert any("validation" in row for row in rows)
+    weights, _ = checkpoints.load_weights(tmp_path / f"{part}.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_an_ablation_is_a_folder_of_weights_like_any_other(samples, uninterrupted, tmp_path):
+    alone = RefinerConfig(widths=(16, 24, 32), joint_layers=0, drawn=False)
+    train(data=samples, out=tmp_path, part="refiner", tasks=TASKS, refiner=alone, smoke=True)
+    shutil.copy(uninterrupted / "plan.safetensors", tmp_path)
+    generator = TinyGenerator.load(tmp_path, TASKS[0], config=TinyConfig(frames=1, size=32))
+    assert generator.generate(pair(32), seed=0).rgb.shape == (2, 1, 32, 32, 3)

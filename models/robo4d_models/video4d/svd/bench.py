@@ -1,25 +1,22 @@
-"""`robo4d bench model`: what a plan costs, as the paper's released code computes it, as we do, and as diffusers would.
+"""`robo4d bench model` of svd: what a plan costs, as the paper's released code computes it, as we do, and as diffusers.
 
 Weights are random: they change no time. On a GPU the model has its full size, on a CPU it is narrow.
 """
 
 import gc
 import json
-import platform
-import re
 import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from robo4d_models.video4d.measuring import machine_name, seconds_of
 from robo4d_models.video4d.svd.memory import memory_table
 from robo4d_models.video4d.svd.model import SvdConfig
 from robo4d_models.video4d.svd.ways import NARROW, Way, flops_of, ways
@@ -44,19 +41,17 @@ class Row:
     weights. Trained ones tell more. None where the way makes other latents, or none."""
 
 
-def bench_model(
+def bench_svd(
     *,
-    preset: Literal["svd"] = "svd",
     repetitions: int = 3,
     steps: int = 25,
     compile_rows: bool = True,
     memory: bool = False,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    json_file: Path | None = None,
 ) -> None:
     """Measure the model on this machine, all rows in one run.
 
     Args:
-        preset: Which model.
         repetitions: Runs of each row after a first one that is not counted.
         steps: Of the rows that sample as the paper does.
         compile_rows: Also measure with torch.compile, which takes minutes to begin.
@@ -95,7 +90,7 @@ def bench_model(
     figures = {
         "machine": machine_name(device),
         "torch": torch.__version__,
-        "preset": preset,
+        "preset": "svd",
         "full_size": full,
         "config": config.to_json(),
         "matmul_tflop_s": {str(dtype).removeprefix("torch."): value for dtype, value in ceilings.items()},
@@ -108,20 +103,11 @@ def bench_model(
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def machine_name(device: torch.device) -> str:
-    """Of the GPU, or of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    match = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else None
-    return f"{match[1] if match else platform.processor()}, {torch.get_num_threads()} threads"
-
-
 def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
     """The fastest of some matrix products of a size that suits the device [TFLOP/s]."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = torch.randn(2, size, size, device=device).to(dtype)
-    return 2 * size**3 / min(_seconds(lambda: a @ b, device) for _ in range(10)) / 1e12
+    return 2 * size**3 / min(seconds_of(lambda: a @ b, device) for _ in range(10)) / 1e12
 
 
 def _measure(
@@ -139,7 +125,7 @@ def _measure(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         made: list[Any] = []
-        seconds = min(_seconds(lambda: made.append(way.run()), device) for _ in range(repetitions))
+        seconds = min(seconds_of(lambda: made.append(way.run()), device) for _ in range(repetitions))
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1e9
     else:
@@ -154,13 +140,3 @@ def _measure(
         difference=None,
     )
     return row, made[-1].float() if isinstance(made[-1], Tensor) else None
-
-
-def _seconds(run: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began

@@ -11,7 +11,7 @@ from robo4d_models.video4d.svd.options import SvdOptions
 
 from robo4d import shipped
 from robo4d.foresight import foreseen_pair
-from robo4d.interfaces import Cancelled, TellsMotion, VideoGenerator
+from robo4d.interfaces import Cancelled, PlacesCameras, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
 from robo4d.video import PointmapVideo
 from robo4d_ros import frames, parameters
@@ -102,6 +102,8 @@ class GeneratorNode(Node):
         assert self._generator is not None  # `_load` came before
         continued_ns = ns_from_time(goal.request.continued)
         pair = self._foreseen_pair(goal, continued_ns) if continued_ns else self._fresh_pair(goal)
+        if isinstance(self._generator, PlacesCameras):
+            pair = self._generator.place(pair)  # those who follow the video need the poses too
         video = self._generator.generate(pair, seed=goal.request.seed, progress=goal.progress)
         self._last = video, pair
         goal.progress(goal.steps, goal.steps)

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.svd import sharding
 from robo4d_models.video4d.svd.model import SvdModel
+from sharded_training import train_in_shards
 from small_svd import inputs, small_network
 
 CONFIG = Path(sharding.__file__).with_name("fsdp.yaml")
@@ -48,11 +46,7 @@ def test_the_shards_are_modules_of_the_network_that_run_whenever_they_are_needed
 
 
 def test_a_sharded_run_goes_on_where_it_stopped_and_writes_whole_weights(episodes, base, tmp_path):
-    script = Path(__file__).parents[3] / "sharded_training.py"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [script, CONFIG, episodes, base, tmp_path]
-    done = subprocess.run([*launch, *arguments], env=os.environ, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-4000:]
+    train_in_shards(CONFIG, episodes, base, tmp_path)
     before, whole, cut = (SvdModel.load(folder).network for folder in (base, tmp_path / "whole", tmp_path / "cut"))
     torch.testing.assert_close(cut.state_dict(), whole.state_dict(), rtol=1e-4, atol=1e-6)
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), whole.parameters(), strict=True))

@@ -62,27 +62,33 @@ def test_a_clip_spans_the_models_time_and_stays_at_the_end_of_the_episode():
     assert clip_times(12, 8, 10.0, SMALL).tolist() == [8, 11, 11]
 
 
-def test_training_changes_the_network_alone_and_its_weights_make_a_video(episodes, base, tmp_path):
-    train(data=episodes, out=tmp_path, preset="svd", svd=SvdTraining(base=base), config=CONFIG)
-    before, after = SvdModel.load(base).state_dict(), SvdModel.load(tmp_path).state_dict()
+@pytest.fixture(scope="module")
+def trained(episodes, base, tmp_path_factory):
+    """Weights after an uninterrupted run."""
+    out = tmp_path_factory.mktemp("trained")
+    train(data=episodes, out=out, preset="svd", svd=SvdTraining(base=base), config=CONFIG)
+    return out
+
+
+def test_training_changes_the_network_alone_and_its_weights_make_a_video(base, trained):
+    before, after = SvdModel.load(base).state_dict(), SvdModel.load(trained).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[0] for name in changed} == {"network"}
     assert {name.removeprefix("network.").split(".")[0] for name in changed} >= {"conv_in", "decoders", "cross_view"}
-    rows = checkpoints.read_curve(tmp_path / "network/curve.jsonl")
+    rows = checkpoints.read_curve(trained / "network/curve.jsonl")
     assert [row["step"] for row in rows if "rgb" in row] == [1, 2, 3]
     assert rows[-1]["validation"].keys() == {"rgb", "points"}
     options = SvdOptions(sampler=SamplerConfig(steps=1), device="cpu")
-    video = SvdGenerator.load(tmp_path, options).generate(RgbdPair(n=wall(), m=wall(seed=1)), seed=0)
+    video = SvdGenerator.load(trained, options).generate(RgbdPair(n=wall(), m=wall(seed=1)), seed=0)
     assert np.isfinite(video.points).all()
 
 
-def test_a_run_that_was_cut_off_makes_the_same_steps_as_one_that_was_not(episodes, base, tmp_path):
+def test_a_run_that_was_cut_off_makes_the_same_steps_as_one_that_was_not(episodes, base, trained, tmp_path):
     svd = SvdTraining(base=base)
-    train(data=episodes, out=tmp_path / "whole", preset="svd", svd=svd, config=CONFIG)
-    train(data=episodes, out=tmp_path / "cut", preset="svd", svd=svd, config=CONFIG, slice_minutes=0)
-    assert checkpoints.newest(tmp_path / "cut/network").name == "checkpoint-000000001.pt"
-    train(data=episodes, out=tmp_path / "cut", preset="svd", svd=svd, config=CONFIG)
-    whole, cut = (checkpoints.load_weights(tmp_path / name / "network.safetensors")[0] for name in ("whole", "cut"))
+    train(data=episodes, out=tmp_path, preset="svd", svd=svd, config=CONFIG, slice_minutes=0)
+    assert checkpoints.newest(tmp_path / "network").name == "checkpoint-000000001.pt"
+    train(data=episodes, out=tmp_path, preset="svd", svd=svd, config=CONFIG)
+    whole, cut = (checkpoints.load_weights(folder / "network.safetensors")[0] for folder in (trained, tmp_path))
     torch.testing.assert_close(cut, whole, rtol=0, atol=0)
 
 
@@ -132,7 +138,7 @@ def falling(out, part, name):
 
 def test_the_vae_of_points_learns_from_points_alone_and_goes_on_where_it_stopped(episodes, base, tmp_path):
     svd = SvdTraining(base=base, learning_rate=5e-3)
-    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24)
+    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24, checkpoint_every_s=1e9)
     train(data=episodes, out=tmp_path, preset="svd", part="points_vae", svd=svd, config=steps, slice_minutes=0)
     assert checkpoints.newest(tmp_path / "points_vae").name == "checkpoint-000000001.pt"
     train(data=episodes, out=tmp_path, preset="svd", part="points_vae", svd=svd, config=steps)
@@ -168,7 +174,7 @@ def test_what_has_a_point_is_told_of_every_batch(episodes):
 
 
 def test_small_decoders_are_distilled_and_make_videos_in_place_of_the_vaes(episodes, base, tmp_path):
-    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24)
+    steps = dataclasses.replace(CONFIG, steps=24, validate_every=24, checkpoint_every_s=1e9)
     options = SvdOptions(sampler=SamplerConfig(steps=1), device="cpu", small_decoders=True)
     pair = RgbdPair(n=wall(), m=wall(seed=1))
     with pytest.raises(ValueError, match="--part rgb_decoder"):

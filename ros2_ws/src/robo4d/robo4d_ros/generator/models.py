@@ -69,7 +69,8 @@ def tiny(
             poses = np.stack([forward[arm](found.joints[arm]) for arm in arms])
         except FrameError:
             return None
-        return RobotState(T_world_tcp=poses, gripper_width=np.array(widths, float))
+        joints = np.stack([found.joints[arm] for arm in arms])
+        return RobotState(T_world_tcp=poses, gripper_width=np.array(widths, float), joints=joints)
 
     generator = TinyGenerator.load(folder, task, state=state)
     node.get_logger().info(f"weights of {folder}")
