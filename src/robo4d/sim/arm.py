@@ -36,6 +36,10 @@ _GAIN = 12.0
 """Speed per distance to the target [1/s]."""
 _MAX_JOINT_SPEED = 1.5
 """[rad/s]; Franka's datasheet allows 2.175 for joints 1-4 and 2.61 for 5-7."""
+_POSTURE_GAIN = 0.03
+"""Share of the way to its natural place that the elbow is drawn in a control period ..."""
+_POSTURE_SPEED = 0.02
+"""... at least at this speed [m/s, rad/s]. Slower, it is drawn less, so that it rests soon after the gripper."""
 _STANDSTILL = 1e-4
 """Below this speed [m/s, rad/s] the arm stands."""
 _SERVO_LAG_S = 0.1
@@ -65,7 +69,7 @@ class TcpTracker:
         self._configuration = mink.Configuration(_kinematic_model(T_world_base))
         model = self._configuration.model
         self._frame = mink.FrameTask("arm_tcp", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4)
-        self._posture = mink.PostureTask(model, cost=np.array([3e-3] * 7), gain=0.03)
+        self._posture = mink.PostureTask(model, cost=np.array([3e-3] * 7), gain=_POSTURE_GAIN)
         self._posture.set_target(posture)
         joints = [model.joint(i).name for i in range(7)]
         self._limits = [
@@ -110,6 +114,7 @@ class TcpTracker:
         if np.linalg.norm(wanted) < _STANDSTILL:  # saves the work for an arm that waits
             self._twist = np.zeros(6)
             return self._configuration.q.copy()
+        self._posture.gain = _POSTURE_GAIN * min(1.0, float(np.linalg.norm(wanted)) / _POSTURE_SPEED)
         velocity = self._move_to(_displaced(before, CONTROL_PERIOD_S * wanted))
         after = self.T_world_tcp
         self._twist = np.concatenate([after[:3, 3] - before[:3, 3], _rotation_vector(before, after)]) / CONTROL_PERIOD_S
@@ -122,6 +127,7 @@ class TcpTracker:
             ValueError: the pose is out of reach.
         """
         self.reset(self._natural_joints)
+        self._posture.gain = _POSTURE_GAIN
         for _ in range(300):
             self._move_to(T_world_tcp)
             error = T_world_tcp[:3] - self.T_world_tcp[:3]

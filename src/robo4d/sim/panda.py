@@ -31,6 +31,9 @@ T_HAND_TCP = se3.translation(0, 0, 0.1034)
 """Tool centre point: between the fingertips, z along the approach, y along the closing direction (Franka's default)."""
 GRIPPER_BODIES = ("hand", "left_finger", "right_finger")
 
+_WRIST_ARMATURE = 0.3
+"""Inertia of the last three motors [kg m^2]. With Menagerie's 0.1, a servo that has reached the limit of its force rings
+at 250 Hz for ever: MuJoCo integrates the damping of a limited force explicitly."""
 _GRIP_STIFFNESS = 2000.0
 """Position gain of the gripper [N/m] on the mean finger travel. Menagerie's 100 drops a 250 g box in transit."""
 _GRIP_FORCE = 80.0
@@ -54,6 +57,8 @@ def panda_spec() -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_file(str(_model_folder() / "panda.xml"))
     for body in spec.bodies[1:]:
         body.gravcomp = 1  # as Franka's controller does
+    for name in ("joint5", "joint6", "joint7"):
+        spec.joint(name).armature = _WRIST_ARMATURE
     spec.body("hand").add_site(name="tcp", pos=T_HAND_TCP[:3, 3], group=4)
     gripper = spec.actuator("actuator8")
     gripper.ctrlrange = [0, MAX_WIDTH / 2]
