@@ -80,6 +80,11 @@ class PoseTracker(Protocol):
     (`robo4d.tracking.judge`). Poses are in the world of the frames' `T_world_camera`, which must be set.
     """
 
+    @property
+    def joints(self) -> Float[Array, "7"] | None:
+        """Positions of the joints of the arm that holds the object at the last pose [rad], if the tracker finds them."""
+        ...
+
     def register(
         self,
         frames: Sequence[RgbdFrame],

@@ -95,12 +95,11 @@ def visual_meshes() -> dict[str, list[Mesh]]:
     return meshes
 
 
-def gripper_meshes() -> dict[str, trimesh.Trimesh]:
-    """CAD of what a camera sees of the gripper: link7 and `GRIPPER_BODIES`, each in its own body frame [m]."""
+def seen_meshes(*bodies: str) -> dict[str, trimesh.Trimesh]:
+    """CAD of what a camera sees of some bodies (`link1` to `link7`, `GRIPPER_BODIES`), each in its own frame [m]."""
     import trimesh  # takes long, and the simulation itself does without
 
     folder = _model_folder() / "assets"
-    bodies = ("link7", *GRIPPER_BODIES)
     parts = {body: [trimesh.load_mesh(file) for file in sorted(folder.glob(f"{body}-*.stl"))] for body in bodies}
     return {body: cast("trimesh.Trimesh", trimesh.util.concatenate(meshes)) for body, meshes in parts.items()}
 

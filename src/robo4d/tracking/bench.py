@@ -21,10 +21,11 @@ from robo4d.episodes.dataset import progress_bar
 from robo4d.episodes.workers import Workers
 from robo4d.geometry import se3
 from robo4d.sim.panda import cache_folder
+from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.clips import TrueClip, make_clips
 from robo4d.tracking.degrade import Degradation, degrade_video
 from robo4d.tracking.icp_baselines import IcpTracker, open3d_point_to_plane, small_gicp_gicp
-from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking.panda import panda_arm, panda_gripper
 from robo4d.tracking.readout import MakeTracker, ReadoutConfig, embedded_tracker, track_video
 from robo4d.tracking.rendering import GripperRenderer
 
@@ -56,12 +57,12 @@ METHODS = {
     "joint, true masks": Method(config=ReadoutConfig(), masks=True),
     "open3d point-to-plane ICP, true masks": Method(
         config=ReadoutConfig(fusion="best_view"),
-        make_tracker=lambda renderer, backgrounds, search: IcpTracker(renderer, open3d_point_to_plane),
+        make_tracker=lambda mechanism, backgrounds, search: IcpTracker(mechanism.renderer, open3d_point_to_plane),
         masks=True,
     ),
     "small_gicp GICP, true masks": Method(
         config=ReadoutConfig(fusion="best_view"),
-        make_tracker=lambda renderer, backgrounds, search: IcpTracker(renderer, small_gicp_gicp),
+        make_tracker=lambda mechanism, backgrounds, search: IcpTracker(mechanism.renderer, small_gicp_gicp),
         masks=True,
     ),
 }
@@ -181,13 +182,14 @@ def follow(job: Job, report: Callable[[float], None]) -> Poses:
     if job.noise_m > 0:
         rng = np.random.default_rng(zlib.crc32(job.clip.name.encode()))
         video = degrade_video(video, Degradation.typical(job.noise_m), T_n_m=clip.T_n_m, rng=rng)
-    renderer = _renderer()
+    renderer, arm = _renderer(), _arm()
     begun = time.process_time()
     readout = track_video(
         video,
         clip.pair,
         priors=clip.priors,
         renderer=renderer,
+        arm=arm,
         config=method.config,
         make_tracker=method.make_tracker,
         masks=clip.masks if method.masks else None,
@@ -224,6 +226,11 @@ def _renderer() -> GripperRenderer:
     for opening_m in np.arange(0, renderer.model.max_opening_m + 1e-9, 0.005):
         renderer.surface(float(opening_m))
     return renderer
+
+
+@functools.cache
+def _arm() -> ArmRenderer:
+    return ArmRenderer(panda_arm())
 
 
 def _auc(scores: Float[Array, " n"], positive: Bool[Array, " n"]) -> float:

@@ -9,11 +9,13 @@ the image shows a surface there (agreement), something behind it, where the grip
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import ndarray as Array
 
+from robo4d.tracking.arm import ArmSight
 from robo4d.tracking.gripper import Part
 from robo4d.tracking.rendering import Rendering
 
@@ -25,6 +27,10 @@ UNSEEN_WEIGHT = 0.5
 counts fully: a gripper that is cut off there by half slides along the border, without any contradiction."""
 _LEAST_IN_IMAGE = 0.05
 """Share of the gripper's front in the image that is reckoned with, at least."""
+_LINK_WEIGHTS = np.array([0, 0, 0, 0, 0, 0.1, 0.3, 0])
+"""What a pixel of each link counts, where one of the gripper counts 1: the farther from it, the less it tells."""
+_TOUCHING_M = 0.005
+"""A link nearer to the gripper's surface than this [m] does not hide it: it is the one that it is mounted on."""
 _ENOUGH_PIXELS = 30
 """Agreeing pixels from which on their number no longer limits the confidence."""
 
@@ -130,6 +136,7 @@ def compare(
     in_image: float,
     still: Bool[Array, "h w"] | None = None,
     mask: Bool[Array, "h w"] | None = None,
+    arm: ArmSight | None = None,
 ) -> Evidence:
     """Test every pixel of the gripper rendered at a pose.
 
@@ -140,8 +147,12 @@ def compare(
         in_image: Share of the gripper's front that is inside the image.
         still: Pixels that show the background.
         mask: Pixels of hand and fingers, without the wrist.
+        arm: The arm behind the gripper. Where it hides the gripper, nothing is expected of that, and the links are
+            evidence as well, the nearer to the gripper the more.
     """
     rendered = rendering.depth > 0
+    if arm is not None:
+        rendered &= arm.depth > rendering.depth - _TOUCHING_M
     measured = rendered & (depth > 0)
     behind = depth - rendering.depth
     agreeing = measured & (np.abs(behind) < tolerance_m)
@@ -155,12 +166,38 @@ def compare(
             "masked_both": float((gripper & mask).sum()),
             "masked_agreeing": float((gripper & mask & agreeing).sum()),
         }
+    links = _compare_arm(arm, rendered, depth, tolerance_m, still) if arm is not None else _Links(0.0, 0.0, 0.0)
     return Evidence(
-        agreeing=float(agreeing.sum()),
-        still=0.0 if still is None else float((agreeing & still).sum()),
-        violated=float((measured & (behind >= tolerance_m)).sum()),
+        agreeing=float(agreeing.sum()) + links.agreeing,
+        still=(0.0 if still is None else float((agreeing & still).sum())) + links.still,
+        violated=float((measured & (behind >= tolerance_m)).sum()) + links.violated,
         hidden=float((measured & (behind <= -tolerance_m)).sum()),
         unmeasured=float((rendered & ~measured).sum()),
         outside=pixels * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
         **masked,
+    )
+
+
+class _Links(NamedTuple):
+    agreeing: float
+    still: float
+    violated: float
+
+
+def _compare_arm(
+    arm: ArmSight,
+    gripper: Bool[Array, "h w"],
+    depth: Float32[Array, "h w"],
+    tolerance_m: float,
+    still: Bool[Array, "h w"] | None,
+) -> _Links:
+    """Test the pixels of the arm beside the gripper, weighted by link."""
+    weights = _LINK_WEIGHTS[np.where(gripper | (depth <= 0), 0, arm.link)]
+    with np.errstate(invalid="ignore"):
+        behind = depth - arm.depth
+    agreeing = weights * (np.abs(behind) < tolerance_m)
+    return _Links(
+        agreeing=float(agreeing.sum()),
+        still=0.0 if still is None else float(agreeing[still].sum()),
+        violated=float((weights * (behind >= tolerance_m)).sum()),
     )

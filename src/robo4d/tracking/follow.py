@@ -11,7 +11,7 @@ from robo4d.geometry import se3
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, Reason
-from robo4d.tracking.hypotheses import DepthView
+from robo4d.tracking.view import DepthView
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.rendering import GripperRenderer
@@ -57,6 +57,8 @@ class GripperPrior:
     """From tf or forward kinematics."""
     opening_m: float
     """Distance between the fingers [m]."""
+    joints: Float[Array, "7"] | None = None
+    """Positions of the arm's joints [rad], if they are known: then the arm is followed with the gripper."""
 
     @classmethod
     def example(cls) -> "GripperPrior":
@@ -111,6 +113,10 @@ class Watch:
     def track(self, t: int) -> Float[Array, "4 4"]:
         """Go on to one moment."""
         return self.tracker.track(self.frames[t], masks=self._masks(t))
+
+    def evidence(self, t: int, T_world_hand: Float[Array, "4 4"], opening_m: float) -> Evidence:
+        """What the judge says of the pose that the tracker has found."""
+        return self.judge.judge(T_world_hand, opening_m, self.views(t), joints=self.tracker.joints)
 
     def views(self, t: int) -> tuple[DepthView, ...]:
         """What the judge sees at one moment."""
@@ -176,7 +182,7 @@ class ArmFollower:
             if t == 0:
                 watch.judge.spare(watch.frames[0], self._T_trusted, self._opening_m)
             T_world_hand = watch.register(0, self._T_trusted) if t == 0 else watch.track(t)
-            evidence = watch.judge.judge(T_world_hand, self._opening_m, watch.views(t))
+            evidence = watch.evidence(t, T_world_hand, self._opening_m)
             if t == 0 and evidence.confidence < self._limits.trusted:
                 # The robot's state stands unless the images contradict it: half a gripper at the border agrees as well.
                 T_world_hand = self._T_trusted

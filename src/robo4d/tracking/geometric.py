@@ -19,11 +19,12 @@ from scipy.spatial.transform import Rotation
 from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence
-from robo4d.tracking.hypotheses import DepthView, SurfaceTest, spread
+from robo4d.tracking.hypotheses import SurfaceTest, spread
+from robo4d.tracking.view import DepthView
 from robo4d.tracking.judge import Judge
+from robo4d.tracking.mechanism import HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.registration import Registration
-from robo4d.tracking.rendering import GripperRenderer
 
 _STEPS_WEIGHT = 0.25
 """Confidence that a pose loses at one standard deviation of motion."""
@@ -102,7 +103,7 @@ class GeometricTracker:
     """Follows one gripper through the depth images of cameras that stand still; implements `PoseTracker`.
 
     Args:
-        renderer: Renderer of the gripper.
+        mechanism: What moves: a free hand, or one on an arm, whose links are then followed with it.
         config: How to search.
         backgrounds: Depth of each view's background [m], see `judge.background`; without, a pose sunk into the table
             may be taken for a gripper.
@@ -110,21 +111,29 @@ class GeometricTracker:
 
     def __init__(
         self,
-        renderer: GripperRenderer,
+        mechanism: Mechanism,
         config: GeometricTrackerConfig | None = None,
         backgrounds: Sequence[Float32[Array, "h w"]] | None = None,
     ) -> None:
         self.config = config or GeometricTrackerConfig()
-        self._renderer = renderer
-        self._test, self._registration = SurfaceTest(renderer), Registration(renderer)
-        self._judge = Judge(renderer, self.config.tolerance_m, backgrounds)
-        self._meter = OpeningMeter(renderer, self.config.tolerance_m)
+        self._mechanism, self._renderer = mechanism, mechanism.renderer
+        self._test, self._registration = SurfaceTest(mechanism), Registration(mechanism)
+        on_arm = mechanism if isinstance(mechanism, HandOnArm) else None
+        self._judge = Judge(self._renderer, self.config.tolerance_m, backgrounds, on_arm)
+        self._meter = OpeningMeter(self._renderer, self.config.tolerance_m)
         self._rng = np.random.default_rng(self.config.seed)
-        self._opening_m = renderer.model.max_opening_m
-        self._centres: list[Float[Array, "4 4"]] = []
-        self._guesses: list[Float[Array, "4 4"]] = []
+        self._opening_m = self._renderer.model.max_opening_m
+        self._state = mechanism.start
+        """As found last; `_centres` are where a gripper was borne out."""
+        self._centres: list[Float[Array, "..."]] = []
+        self._guesses: list[Float[Array, "..."]] = []
         self._T_last_next = np.eye(4)
         self._missed = 0
+
+    @property
+    def joints(self) -> Float[Array, "7"] | None:
+        """See `PoseTracker`."""
+        return self._state if isinstance(self._mechanism, HandOnArm) else None
 
     def register(
         self,
@@ -138,22 +147,27 @@ class GeometricTracker:
             raise ValueError("to find the gripper takes its pose from the robot's state, or a mask of it")
         views = self._judge.views(frames, masks)
         found: list[_Candidate] = []
+        prior = None
         if T_world_object is not None:
             self._judge.spare(frames, T_world_object, self._opening_m)
             views = self._judge.views(frames, masks)
             self._measure_opening(T_world_object, views)
-            found = self._search(views, T_world_object[None], scale=_PRIOR_SCALE)
-        if T_world_object is None or self._contradicted(T_world_object, views):
+            prior = self._reached(self._state[None], T_world_object[None])[0]
+            found = self._search(views, prior[None], scale=_PRIOR_SCALE)
+        if prior is None or self._contradicted(prior, views):
             centres = self._cold_start(views, T_world_object)
+            centres = self._reached(np.broadcast_to(self._state, (len(centres), *self._state.shape)), centres)
             found += self._search(views, centres, scale=_WIDEST if masks is None else 1.0, effort=_MORE_EFFORT)
         best = max(found, key=_value)
-        T = best.T_world_hand
+        state = best.state
         # What hides the gripper says nothing against the pose from the robot's state.
-        if T_world_object is not None and best.evidence.confidence < self.config.trusted:
-            T = T_world_object
+        if prior is not None and best.evidence.confidence < self.config.trusted:
+            state = prior
+        T = T_world_object if state is prior and T_world_object is not None else self._hand(state)
         self._measure_opening(T, views)
         self._judge.spare(frames, T, self._opening_m)
-        self._centres, self._guesses, self._T_last_next, self._missed = [T], [], np.eye(4), 0
+        self._state, self._centres, self._guesses = state, [state], []
+        self._T_last_next, self._missed = np.eye(4), 0
         return T
 
     def track(
@@ -163,7 +177,8 @@ class GeometricTracker:
         if not self._centres:
             raise ValueError("nothing is followed yet: call register first")
         views, last = self._judge.views(frames, masks), self._centres[0]
-        centres = np.stack([*self._centres, last @ self._T_last_next])
+        ahead = self._reached(last[None], (self._hand(last) @ self._T_last_next)[None])
+        centres = np.stack([*self._centres, *ahead])
         scale = min(np.sqrt(1.0 + self._missed), _WIDEST)
         found: list[_Candidate] = []
         for attempt, enough in self._attempts(views, centres, scale, masked=masks is not None):
@@ -173,25 +188,37 @@ class GeometricTracker:
         likely = [one for one in found if one.value >= _LIKENESS * self.config.trusted]
         best = likely[0] if likely else self._candidate(last, views)
         if best.evidence.confidence >= self.config.trusted:
-            self._T_last_next = se3.inverse(last) @ best.T_world_hand if self._missed == 0 else np.eye(4)
-            self._centres, self._guesses, self._missed = [best.T_world_hand], [], 0
-            self._measure_opening(best.T_world_hand, views)
+            step = se3.inverse(self._hand(last)) @ self._hand(best.state)
+            self._T_last_next = step if self._missed == 0 else np.eye(4)
+            self._centres, self._guesses, self._missed = [best.state], [], 0
+            self._measure_opening(self._hand(best.state), views)
         else:
-            poses, values = [one.T_world_hand for one in likely], np.array([one.value for one in likely])
-            self._guesses = list(_distinct(np.stack(poses), values, _GUESSES)) if likely else []
+            states, values = [one.state for one in likely], np.array([one.value for one in likely])
+            self._guesses = list(self._distinct(np.stack(states), values, _GUESSES)) if likely else []
             self._T_last_next, self._missed = np.eye(4), self._missed + 1
-        return best.T_world_hand
+        self._state = best.state
+        return self._hand(best.state)
+
+    def _hand(self, state: Float[Array, "..."]) -> Float[Array, "4 4"]:
+        """T_world_hand."""
+        return self._hands(state[None])[0]
+
+    def _hands(self, states: Float[Array, "n ..."]) -> Float[Array, "n 4 4"]:
+        return self._mechanism.placements(states)[0]
+
+    def _reached(self, states: Float[Array, "n ..."], Ts_world_hand: Float[Array, "n 4 4"]) -> Float[Array, "n ..."]:
+        return self._mechanism.reached(states, Ts_world_hand)
 
     def _attempts(
-        self, views: tuple[DepthView, ...], centres: Float[Array, "b 4 4"], scale: float, *, masked: bool
+        self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float, *, masked: bool
     ) -> "Sequence[tuple[Callable[[], list[_Candidate]], float]]":
         """What to try in turn, and the value with which to be content. Where masks show nothing, nothing is sought."""
         trusted, middle = self.config.trusted, _masked_middle(views)
         stay = (lambda: self._stay(views), trusted)
         if middle is not None:
-            shifted = centres[-1].copy()
+            shifted = self._hand(centres[-1]).copy()
             shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
-            about = np.stack([shifted, centres[-1]])
+            about = np.stack([self._reached(centres[-1:], shifted[None])[0], centres[-1]])
             return (
                 stay,
                 (lambda: self._search(views, about, rounds=(self.config.masked_round,), judged=1), trusted),
@@ -209,15 +236,15 @@ class GeometricTracker:
         if np.isfinite(measured):
             self._opening_m = measured
 
-    def _contradicted(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> bool:
-        """Whether the images look right through most of a gripper at this pose."""
-        evidence = self._judge.judge(T_world_hand, self._opening_m, views)
+    def _contradicted(self, state: Float[Array, "..."], views: tuple[DepthView, ...]) -> bool:
+        """Whether the images look right through most of a gripper there."""
+        evidence = self._candidate(state, views).evidence
         return evidence.violated > evidence.agreeing + evidence.hidden + evidence.unmeasured + evidence.outside
 
     def _search(
         self,
         views: tuple[DepthView, ...],
-        centres: Float[Array, "b 4 4"],
+        centres: Float[Array, "b ..."],
         *,
         rounds: Sequence[SearchRound] | None = None,
         scale: float = 1.0,
@@ -225,7 +252,7 @@ class GeometricTracker:
         effort: int = 1,
         judged: int = _JUDGED,
     ) -> "list[_Candidate]":
-        """Poses near the centres that are best borne out.
+        """States near the centres that are best borne out.
 
         Args:
             views: The images.
@@ -238,28 +265,31 @@ class GeometricTracker:
         """
         std_m, std_deg = scale * self.config.step_m, scale * self.config.step_deg
 
-        def score(poses: Float[Array, "n 4 4"], tolerance: float) -> Float[Array, " n"]:
+        hands = self._hands(centres)
+
+        def score(states: Float[Array, "n ..."], tolerance: float) -> Float[Array, " n"]:
             tolerance_m = tolerance * self.config.tolerance_m
-            return self._test.score(poses, self._opening_m, views, tolerance_m=tolerance_m) - self._cost(
-                poses, centres, scale
+            return self._test.score(states, self._opening_m, views, tolerance_m=tolerance_m) - self._cost(
+                self._hands(states), hands, scale
             )
 
         best = np.stack([*centres, *self._guesses])
         for part in rounds or self.config.rounds:
             poses = spread(
-                best,
+                self._hands(best),
                 effort**2 * part.hypotheses,
                 std_m=wider * part.spread * std_m,
                 std_deg=wider * part.spread * std_deg,
                 pivot_hand=self._renderer.centre_hand,
                 rng=self._rng,
             )
-            best = _distinct(poses, score(poses, part.tolerance), effort * part.kept)
+            states = self._reached(np.concatenate([best] * (len(poses) // len(best))), poses)
+            best = self._distinct(states, score(states, part.tolerance), effort * part.kept)
             best = self._registration.refine(best, self._opening_m, views)
-        poses = _distinct(best, score(best, 1.0), effort * judged)
-        poses = self._registration.refine(poses, self._opening_m, views)
-        costs = self._cost(poses, centres, scale)
-        return [self._candidate(T, views, cost) for T, cost in zip(poses, costs, strict=True)]
+        best = self._distinct(best, score(best, 1.0), effort * judged)
+        best = self._registration.refine(best, self._opening_m, views)
+        costs = self._cost(self._hands(best), hands, scale)
+        return [self._candidate(state, views, cost) for state, cost in zip(best, costs, strict=True)]
 
     def _cost(
         self, Ts_world_hand: Float[Array, "n 4 4"], centres: Float[Array, "b 4 4"], scale: float
@@ -271,21 +301,35 @@ class GeometricTracker:
         return _STEPS_WEIGHT / 6 * np.min(steps, axis=0)
 
     def _candidate(
-        self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...], cost: float = 0.0
+        self, state: Float[Array, "..."], views: tuple[DepthView, ...], cost: float = 0.0
     ) -> "_Candidate":
-        evidence = self._judge.judge(T_world_hand, self._opening_m, views)
-        return _Candidate(T_world_hand=T_world_hand, evidence=evidence, value=evidence.confidence - cost)
+        joints = state if isinstance(self._mechanism, HandOnArm) else None
+        evidence = self._judge.judge(self._hand(state), self._opening_m, views, joints=joints)
+        return _Candidate(state=state, evidence=evidence, value=evidence.confidence - cost)
 
     def _stay(self, views: tuple[DepthView, ...]) -> "list[_Candidate]":
-        """The pose of the beginning, if the images are still the same there."""
+        """The state of the beginning, if the images are still the same there."""
         T = self._judge.T_world_known
-        return [] if T is None or not self._judge.unchanged(self._opening_m, views) else [self._candidate(T, views)]
+        if T is None or not self._judge.unchanged(self._opening_m, views):
+            return []
+        return [self._candidate(self._reached(self._state[None], T[None])[0], views)]
 
-    def _refine(self, views: tuple[DepthView, ...], centres: Float[Array, "b 4 4"], scale: float) -> "list[_Candidate]":
-        """The poses that registration finds from the given ones: as a rule, a gripper is near them."""
-        poses = self._registration.refine(centres, self._opening_m, views)
-        costs = self._cost(poses, centres, scale)
-        return [self._candidate(T, views, cost) for T, cost in zip(poses, costs, strict=True)]
+    def _refine(self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float) -> "list[_Candidate]":
+        """The states that registration finds from the given ones: as a rule, a gripper is near them."""
+        states = self._registration.refine(centres, self._opening_m, views)
+        costs = self._cost(self._hands(states), self._hands(centres), scale)
+        return [self._candidate(state, views, cost) for state, cost in zip(states, costs, strict=True)]
+
+    def _distinct(self, states: Float[Array, "n ..."], scores: Float[Array, " n"], count: int) -> Float[Array, "k ..."]:
+        """The best states that are not next to a better one, so that a wrong place with many good ones hides no other."""
+        order = np.argsort(-scores)
+        places = (self._hands(states[order]) @ _EXTENT)[:, :3].reshape(len(order), -1)
+        chosen: list[int] = []
+        free = np.ones(len(order), bool)
+        while len(chosen) < count and free.any():
+            chosen.append(int(np.argmax(free)))
+            free &= np.linalg.norm(places - places[chosen[-1]], axis=1) > _APART_M
+        return states[order[chosen]]
 
     def _cold_start(
         self, views: tuple[DepthView, ...], T_world_prior: Float[Array, "4 4"] | None
@@ -305,7 +349,7 @@ class GeometricTracker:
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    T_world_hand: Float[Array, "4 4"]
+    state: Float[Array, "..."]
     evidence: Evidence
     value: float
     """Confidence, less what the motion costs."""
@@ -313,18 +357,6 @@ class _Candidate:
 
 def _value(candidate: _Candidate) -> float:
     return candidate.value
-
-
-def _distinct(Ts_world_hand: Float[Array, "n 4 4"], scores: Float[Array, " n"], count: int) -> Float[Array, "k 4 4"]:
-    """The best poses that are not next to a better one, so that a wrong place with many good ones hides no other."""
-    order = np.argsort(-scores)
-    places = (Ts_world_hand[order] @ _EXTENT)[:, :3].reshape(len(order), -1)
-    chosen: list[int] = []
-    free = np.ones(len(order), bool)
-    while len(chosen) < count and free.any():
-        chosen.append(int(np.argmax(free)))
-        free &= np.linalg.norm(places - places[chosen[-1]], axis=1) > _APART_M
-    return Ts_world_hand[order[chosen]]
 
 
 def _masked_middle(views: tuple[DepthView, ...]) -> Float[Array, "3"] | None:

@@ -21,6 +21,7 @@ class Part(enum.IntEnum):
     LEFT_FINGER = 2
     RIGHT_FINGER = 3
     WRIST = 4
+    ARM = 5
 
 
 FINGERS = (Part.LEFT_FINGER, Part.RIGHT_FINGER)

@@ -72,6 +72,7 @@ class IcpTracker:
         surface = renderer.surface(renderer.model.max_opening_m)
         self._target, self._align = surface.points[surface.part != Part.WRIST].astype(float), align
         self._T_world_hand: Float[Array, "4 4"] | None = None
+        self.joints = None
 
     def register(
         self,

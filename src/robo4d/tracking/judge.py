@@ -10,7 +10,9 @@ from scipy.ndimage import binary_dilation, grey_opening, maximum_filter, minimum
 from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, compare, pooled
-from robo4d.tracking.hypotheses import DepthView, SurfaceTest
+from robo4d.tracking.hypotheses import share_in_image
+from robo4d.tracking.view import DepthView
+from robo4d.tracking.mechanism import HandOnArm
 from robo4d.tracking.rendering import GripperRenderer
 
 _STILL_M = 0.02
@@ -60,6 +62,7 @@ class Judge:
         renderer: Renderer of the gripper.
         tolerance_m: Difference of depth up to which a pixel agrees with the rendering [m].
         backgrounds: Depth of each view's background [m], 0 where it is unknown; unknown everywhere if left out.
+        mechanism: The hand and the arm behind it, where the joints are known.
     """
 
     def __init__(
@@ -67,9 +70,10 @@ class Judge:
         renderer: GripperRenderer,
         tolerance_m: float,
         backgrounds: Sequence[Float32[Array, "h w"]] | None = None,
+        mechanism: HandOnArm | None = None,
     ) -> None:
         self._renderer, self._tolerance_m, self._backgrounds = renderer, tolerance_m, backgrounds
-        self._test = SurfaceTest(renderer)
+        self._mechanism = mechanism
         self.T_world_known: Float[Array, "4 4"] | None = None
         """Where the hand was when it was spared."""
         self._known_depths: list[tuple[Float32[Array, "h w"], Float32[Array, "h w"]]] = []
@@ -115,12 +119,26 @@ class Judge:
             )
         return tuple(views)
 
-    def judge(self, T_world_hand: Float[Array, "4 4"], opening_m: float, views: tuple[DepthView, ...]) -> Evidence:
+    def judge(
+        self,
+        T_world_hand: Float[Array, "4 4"],
+        opening_m: float,
+        views: tuple[DepthView, ...],
+        *,
+        joints: Float[Array, "7"] | None = None,
+    ) -> Evidence:
         """The evidence of all views together.
 
         Where a hand stands still at the known pose, what is not seen of it says nothing against it.
+
+        Args:
+            T_world_hand: The pose.
+            opening_m: Distance between the fingers [m].
+            views: The images.
+            joints: Of the arm that holds the hand there [rad], if they are known: then its links are evidence, too.
         """
-        evidence = pooled([self._judge_view(T_world_hand, opening_m, view) for view in views])
+        links = self._mechanism.links(joints[None])[0] if self._mechanism and joints is not None else None
+        evidence = pooled([self._judge_view(T_world_hand, opening_m, view, links) for view in views])
         if self.T_world_known is None:
             return evidence
         metres, radians = se3.distance(self.T_world_known, T_world_hand)
@@ -145,13 +163,21 @@ class Judge:
             compared += np.sum(measured)
         return bool(compared > 0 and changed <= _CHANGED_SHARE * compared)
 
-    def _judge_view(self, T_world_hand: Float[Array, "4 4"], opening_m: float, view: DepthView) -> Evidence:
+    def _judge_view(
+        self,
+        T_world_hand: Float[Array, "4 4"],
+        opening_m: float,
+        view: DepthView,
+        Ts_world_link: Float[Array, "7 4 4"] | None,
+    ) -> Evidence:
         rendering = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics)
+        arm = self._mechanism.arm.see(Ts_world_link, view) if self._mechanism and Ts_world_link is not None else None
         return compare(
             rendering,
             view.depth,
             tolerance_m=self._tolerance_m,
-            in_image=1.0 if rendering.whole else self._test.in_image(T_world_hand, opening_m, view),
+            in_image=1.0 if rendering.whole else share_in_image(self._renderer, T_world_hand, opening_m, view),
             still=view.still,
             mask=view.mask,
+            arm=arm,
         )

@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from robo4d.geometry import se3
 from robo4d.tracking.gripper import FINGERS, Mesh, Part
-from robo4d.tracking.hypotheses import DepthView
+from robo4d.tracking.view import DepthView
 from robo4d.tracking.rendering import GripperRenderer, box_window, pixel_rays
 
 PAPER_THRESHOLDS_M = {

@@ -12,15 +12,18 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from numpy import ndarray as Array
 
+from robo4d.geometry import se3
 from robo4d.geometry.procrustes import Alignment
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdPair
 from robo4d.track import GripperTrack
+from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.clip import Clip
 from robo4d.tracking.evidence import Reason
 from robo4d.tracking.follow import ArmFollower, Estimate, GripperPrior, Limits, Watch, separate
 from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
 from robo4d.tracking.judge import Judge, background
+from robo4d.tracking.mechanism import FreeHand, HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter, OpenRule
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
@@ -73,15 +76,15 @@ class Readout:
     """T_n_m as the video implies it: see `Clip`."""
 
 
-MakeTracker = Callable[[GripperRenderer, Sequence[Float32[Array, "h w"]], GeometricTrackerConfig], PoseTracker]
-"""Makes a tracker for one arm and some of the views, given the gripper, the views' backgrounds, and how to search."""
+MakeTracker = Callable[[Mechanism, Sequence[Float32[Array, "h w"]], GeometricTrackerConfig], PoseTracker]
+"""Makes a tracker for one arm and some of the views, given what moves, the views' backgrounds, and how to search."""
 
 
 def embedded_tracker(
-    renderer: GripperRenderer, backgrounds: Sequence[Float32[Array, "h w"]], config: GeometricTrackerConfig
+    mechanism: Mechanism, backgrounds: Sequence[Float32[Array, "h w"]], config: GeometricTrackerConfig
 ) -> PoseTracker:
     """The default: needs neither GPU nor masks."""
-    return GeometricTracker(renderer, config, backgrounds)
+    return GeometricTracker(mechanism, config, backgrounds)
 
 
 def track_video(
@@ -90,6 +93,7 @@ def track_video(
     *,
     priors: dict[str, GripperPrior],
     renderer: GripperRenderer,
+    arm: ArmRenderer | None = None,
     config: ReadoutConfig | None = None,
     make_tracker: MakeTracker = embedded_tracker,
     masks: dict[str, Bool[Array, "v t h w"]] | None = None,
@@ -102,6 +106,7 @@ def track_video(
         priors: Where the robot's state has each arm's gripper, in the world of `pair.n.T_world_camera`, or in the frame
             of camera n if that is unknown. The tracks are in the same frame.
         renderer: The gripper. Keep it for the next video: it caches what is costly to build.
+        arm: The arm behind it, which is followed as well where the priors tell its joints; the same for all arms.
         config: How to read.
         make_tracker: The engine. With `best_view` it is made for each view, else for both together.
         masks: Pixels of each arm's hand and fingers, the observation's first, if a segmenter gives them.
@@ -113,28 +118,37 @@ def track_video(
         groups = {BOTH_VIEWS if len(backgrounds) > 1 else 0: tuple(range(len(backgrounds)))}
     meter, search = OpeningMeter(renderer, config.tolerance_m), _search(config, clip)
 
-    def watch(arm: str, view: int) -> Watch:
-        mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[arm]
+    def watch(name: str, view: int) -> Watch:
+        mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[name]
+        mechanism = _mechanism(priors[name], renderer, arm)
         return Watch(
             view=view,
             frames=[[moment[v] for v in groups[view]] for moment in clip.frames],
             masks=None if mask is None else [[mask[v, t] for v in groups[view]] for t in range(len(clip.frames))],
-            tracker=make_tracker(renderer, mine, search),
-            judge=Judge(renderer, config.tolerance_m, mine),
+            tracker=make_tracker(mechanism, mine, search),
+            judge=Judge(renderer, config.tolerance_m, mine, mechanism if isinstance(mechanism, HandOnArm) else None),
         )
 
-    arms = {
-        arm: ArmFollower([watch(arm, view) for view in groups], prior, renderer, meter, config.limits)
-        for arm, prior in priors.items()
+    followers = {
+        name: ArmFollower([watch(name, view) for view in groups], prior, renderer, meter, config.limits)
+        for name, prior in priors.items()
     }
-    estimates: dict[str, list[Estimate]] = {arm: [] for arm in arms}
+    estimates: dict[str, list[Estimate]] = {name: [] for name in followers}
     for t, time_s in enumerate(clip.times_s):
-        for arm in arms.values():
-            arm.propose(t, float(time_s))
-        separate(list(arms.values()), config.limits)
-        for name, arm in arms.items():
-            estimates[name].append(arm.conclude(t, float(time_s)))
+        for follower in followers.values():
+            follower.propose(t, float(time_s))
+        separate(list(followers.values()), config.limits)
+        for name, follower in followers.items():
+            estimates[name].append(follower.conclude(t, float(time_s)))
     return _readout(estimates, priors, config, clip)
+
+
+def _mechanism(prior: GripperPrior, renderer: GripperRenderer, arm: ArmRenderer | None) -> Mechanism:
+    if arm is None or prior.joints is None:
+        return FreeHand(renderer)
+    T_world_hand = prior.T_world_tcp @ se3.inverse(renderer.model.T_hand_tcp)
+    T_world_base = arm.model.base_of(T_world_hand, prior.joints)
+    return HandOnArm(renderer, arm, T_world_base=T_world_base, joints=prior.joints)
 
 
 def _search(config: ReadoutConfig, clip: Clip) -> GeometricTrackerConfig:

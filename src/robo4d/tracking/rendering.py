@@ -1,11 +1,12 @@
 """The gripper's CAD as a camera sees it: depth images, part labels, and points on its surface."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from numpy import ndarray as Array
 
 from robo4d.geometry import Intrinsics, se3
@@ -164,14 +165,9 @@ class GripperRenderer:
         if rays.size == 0:
             return Rendering(depth=depth, part=part, whole=False)
         scene, parts = self._scene(step)
-        T_hand_camera = se3.inverse(T_camera_hand)
-        directions = rays.reshape(-1, 3) @ T_hand_camera[:3, :3].T.astype(np.float32)
-        origins = np.broadcast_to(T_hand_camera[:3, 3], directions.shape)
-        hits = scene.run(_rows(origins), _rows(directions), output=True)
-        hit = hits["geomID"] >= 0
-        # Embree measures along the direction as it is given, and its z in the camera is 1: that is the depth.
-        depth[window] = np.where(hit, hits["tfar"], 0).reshape(rays.shape[:2])
-        part[window] = np.where(hit, parts[hits["geomID"]], Part.NONE).reshape(rays.shape[:2])
+        hit, distance, mesh = cast(scene, se3.inverse(T_camera_hand), rays)
+        depth[window] = np.where(hit, distance, 0)
+        part[window] = np.where(hit, parts[mesh], Part.NONE)
         rows, columns = window
         inside = min(rows.start, columns.start) > 0
         whole = inside and rows.stop <= intrinsics.height and columns.stop <= intrinsics.width
@@ -192,28 +188,7 @@ class GripperRenderer:
         return replace(sampled, points=points)
 
     def _sample_surface(self, opening_m: float) -> Surface:
-        rng, parts = np.random.default_rng(0), self.model.parts(opening_m)
-        areas = np.array([mesh.area for mesh in parts.values()])
-        counts = rng.multinomial(3 * _SURFACE_POINTS, areas / areas.sum())  # a third or more is hidden inside the CAD
-        sampled = [mesh.sample(int(count), rng) for mesh, count in zip(parts.values(), counts, strict=True)]
-        mixed = rng.permutation(counts.sum())
-        points, normals = (np.concatenate(lists)[mixed] for lists in zip(*sampled, strict=True))
-        labels = np.repeat(np.array(list(parts), np.uint8), counts)[mixed]
-        visible = self._visible(points, normals, self._step(opening_m))
-        outer = np.flatnonzero(visible.any(axis=0))[:_SURFACE_POINTS]
-        return Surface(
-            points=points[outer].astype(np.float32),
-            normals=normals[outer].astype(np.float32),
-            part=labels[outer],
-            facing=(visible * np.abs(DIRECTIONS @ normals.T))[:, outer].astype(np.float32),
-        )
-
-    def _visible(self, points: Float[Array, "n 3"], normals: Float[Array, "n 3"], step: int) -> Bool[Array, "d n"]:
-        scene, _ = self._scene(step)
-        side = np.sign(normals @ DIRECTIONS.T)[..., None]  # CAD need not be oriented: each side is looked at
-        origins = points[:, None] + _SKIN * side * normals[:, None]
-        hit = scene.run(_rows(origins), _rows(np.broadcast_to(DIRECTIONS, origins.shape)))
-        return hit.reshape(origins.shape[:2]).T < 0
+        return sample_surface(self.model.parts(opening_m), self._scene(self._step(opening_m))[0], _SURFACE_POINTS)
 
     def _step(self, opening_m: float) -> int:
         return round(self._clipped(opening_m) / _OPENING_STEP)
@@ -223,13 +198,71 @@ class GripperRenderer:
 
     def _build_scene(self, step: int) -> tuple["EmbreeScene", UInt8[Array, " k"]]:
         """Embree's scene of the parts, and the part of each geometry in it."""
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
+        parts = self.model.parts(step * _OPENING_STEP)
+        return build_scene(parts.values()), np.array(list(parts), np.uint8)
 
-        scene, parts = EmbreeScene(), self.model.parts(step * _OPENING_STEP)
-        for mesh in parts.values():
-            TriangleMesh(scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
-        return scene, np.array(list(parts), np.uint8)
+
+def build_scene(meshes: Iterable[Mesh]) -> "EmbreeScene":
+    """Meshes to cast rays at."""
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
+    scene = EmbreeScene()
+    for mesh in meshes:
+        TriangleMesh(scene, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
+    return scene
+
+
+def cast(
+    scene: "EmbreeScene", T_body_camera: Float[Array, "4 4"], rays: Float32[Array, "*b 3"]
+) -> tuple[Bool[Array, "*b"], Float32[Array, "*b"], Int[Array, "*b"]]:
+    """What rays of a camera hit of a body: whether they do, the depth along the optical axis [m], and which mesh.
+
+    Args:
+        scene: Of the body, in its own frame.
+        T_body_camera: The camera's pose.
+        rays: Directions in the frame of the camera, with z = 1: so far as Embree measures, that is the depth.
+    """
+    directions = rays.reshape(-1, 3) @ T_body_camera[:3, :3].T.astype(np.float32)
+    hits = scene.run(_rows(np.broadcast_to(T_body_camera[:3, 3], directions.shape)), _rows(directions), output=True)
+    shape = rays.shape[:-1]
+    mesh = hits["geomID"].reshape(shape)
+    return mesh >= 0, hits["tfar"].reshape(shape), mesh
+
+
+def sample_surface(parts: Mapping[Part, Mesh], scene: "EmbreeScene", count: int) -> Surface:
+    """Points on all that can be seen of a body from somewhere; always the same.
+
+    Args:
+        parts: The body.
+        scene: The same, as `build_scene` makes it.
+        count: How many, at most.
+    """
+    rng = np.random.default_rng(0)
+    areas = np.array([mesh.area for mesh in parts.values()])
+    counts = rng.multinomial(3 * count, areas / areas.sum())  # a third or more is hidden inside the CAD
+    sampled = [mesh.sample(int(n), rng) for mesh, n in zip(parts.values(), counts, strict=True)]
+    mixed = rng.permutation(counts.sum())
+    points, normals = (np.concatenate(lists)[mixed] for lists in zip(*sampled, strict=True))
+    labels = np.repeat(np.array(list(parts), np.uint8), counts)[mixed]
+    visible = _visible(scene, points, normals)
+    outer = np.flatnonzero(visible.any(axis=0))[:count]
+    return Surface(
+        points=points[outer].astype(np.float32),
+        normals=normals[outer].astype(np.float32),
+        part=labels[outer],
+        facing=(visible * np.abs(DIRECTIONS @ normals.T))[:, outer].astype(np.float32),
+    )
+
+
+def _visible(
+    scene: "EmbreeScene", points: Float[Array, "n 3"], normals: Float[Array, "n 3"]
+) -> Bool[Array, "d n"]:
+    """From which of `DIRECTIONS` each point on the surface of a body is seen."""
+    side = np.sign(normals @ DIRECTIONS.T)[..., None]  # CAD need not be oriented: each side is looked at
+    origins = points[:, None] + _SKIN * side * normals[:, None]
+    hit = scene.run(_rows(origins), _rows(np.broadcast_to(DIRECTIONS, origins.shape)))
+    return hit.reshape(origins.shape[:2]).T < 0
 
 
 def _rows(vectors: Float[Array, "*b 3"]) -> Float32[Array, "n 3"]:

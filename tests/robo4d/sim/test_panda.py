@@ -22,7 +22,7 @@ def test_the_arm_holds_itself_up_without_load():
 
 
 def test_gripper_meshes_are_in_metres_and_the_fingertips_reach_past_the_tcp():
-    meshes = panda.gripper_meshes()
+    meshes = panda.seen_meshes("link7", *panda.GRIPPER_BODIES)
     assert set(meshes) == {"link7", "hand", "left_finger", "right_finger"}
     width = np.ptp(meshes["hand"].vertices[:, 1])
     assert 0.19 < width < 0.22  # Franka's data sheet: 204 mm
@@ -31,7 +31,7 @@ def test_gripper_meshes_are_in_metres_and_the_fingertips_reach_past_the_tcp():
 
 
 def test_closed_fingers_touch_in_the_middle():
-    meshes, poses = panda.gripper_meshes(), panda.finger_poses(0.0)
+    meshes, poses = panda.seen_meshes("link7", *panda.GRIPPER_BODIES), panda.finger_poses(0.0)
     for name in ("left_finger", "right_finger"):
         across = meshes[name].vertices @ poses[name][1, :3] + poses[name][1, 3]
         assert np.abs(across).min() < 1e-3

@@ -1,0 +1,66 @@
+"""What one camera sees at one moment, prepared for tests of poses."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from numpy import ndarray as Array
+
+from robo4d.geometry import Intrinsics, se3
+from robo4d.tracking.rendering import pixel_rays
+
+NEAREST_M = 0.05
+"""Points nearer to the camera's plane than this [m] count as outside the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthView:
+    """What one camera sees at one moment, prepared for tests of poses."""
+
+    intrinsics: Intrinsics
+    T_camera_world: Float[Array, "4 4"]
+    depth: Float32[Array, "h w"]
+    """Along the optical axis [m], 0 where there is none."""
+    still: Bool[Array, "h w"]
+    """Pixels that show the background."""
+    mask: Bool[Array, "h w"] | None = None
+    """Pixels of hand and fingers, where they are known."""
+
+    @classmethod
+    def example(cls) -> "DepthView":
+        """A wall 1 m in front of the example camera."""
+        k = Intrinsics.example()
+        size = (k.height, k.width)
+        return cls(intrinsics=k, T_camera_world=np.eye(4), depth=np.ones(size, np.float32), still=np.zeros(size, bool))
+
+    def points(self, shown: Bool[Array, "h w"]) -> Float[Array, "n 3"]:
+        """The points [m, world] of some pixels, all of which must have depth."""
+        points_camera = self.depth[shown][:, None] * pixel_rays(self.intrinsics)[shown]
+        return se3.apply(se3.inverse(self.T_camera_world), points_camera)
+
+    @cached_property
+    def points_camera(self) -> Float32[Array, "3 p"]:
+        """Point of every pixel [m], for `pixels`; zero where there is no depth, and around the image."""
+        framed = np.zeros((3, self.intrinsics.height + 2, self.intrinsics.width + 2), np.float32)
+        framed[:, 1:-1, 1:-1] = np.moveaxis(self.depth[..., None] * pixel_rays(self.intrinsics), -1, 0)
+        return framed.reshape(3, -1)
+
+    @cached_property
+    def background(self) -> Bool[Array, " p"]:
+        """Pixels that show the background, for `pixels`."""
+        return np.pad(self.still, 1).reshape(-1)
+
+    @cached_property
+    def beside(self) -> Bool[Array, " p"] | None:
+        """Pixels that the mask of hand and fingers excludes, for `pixels`; None without a mask."""
+        if self.mask is None or not self.mask.any():
+            return None
+        return np.pad(~self.mask, 1).reshape(-1)
+
+    def pixels(self, points_camera: Float32[Array, "b 3 n"]) -> Int[Array, "b n"]:
+        """Index of the pixel that shows each point [m], in the image with a rim of a pixel for all that is outside."""
+        k, scale = self.intrinsics, 1 / np.maximum(points_camera[:, 2], np.float32(NEAREST_M))
+        u = np.clip(np.float32(k.fx) * points_camera[:, 0] * scale + np.float32(k.cx + 1), 0, k.width + 1)
+        v = np.clip(np.float32(k.fy) * points_camera[:, 1] * scale + np.float32(k.cy + 1), 0, k.height + 1)
+        return v.astype(np.int32) * np.int32(k.width + 2) + u.astype(np.int32)
