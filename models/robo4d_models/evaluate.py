@@ -26,8 +26,9 @@ from robo4d.geometry import se3
 from robo4d.sim.state import ARMS
 from robo4d.sim.tasks import TASKS
 from robo4d.track import GripperTrack
+from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.clips import TrueClip, make_clips
-from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking.panda import panda_arm, panda_gripper
 from robo4d.tracking.plan_head import fused_readout
 from robo4d.tracking.readout import track_video
 from robo4d.tracking.rendering import GripperRenderer
@@ -89,7 +90,8 @@ def evaluate(
     # Loaded before the clips are made, which takes long.
     generators = {task: TinyGenerator.load(folder, task, state=told.get, config=config) for task in TASKS}
     paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers, size=config.size)
-    renderer, segmenter = GripperRenderer(panda_gripper()), Segmenter.load(shipped.TINY / "segmenter.safetensors")
+    renderer, arm = GripperRenderer(panda_gripper()), ArmRenderer(panda_arm())
+    segmenter = Segmenter.load(shipped.TINY / "segmenter.safetensors")
     scores: dict[str, list[dict[str, float]]] = {"static": [], checkpoint: [], "oracle": []}
     steps: dict[str, list[dict[str, Steps]]] = {name: [] for name in scores}
     shown = Counter[str]()
@@ -110,7 +112,7 @@ def evaluate(
             "oracle": (clip.video, {}),
         }
         for name, (video, planned) in rows.items():
-            readout = track_video(video, clip.pair, priors=clip.priors, renderer=renderer)
+            readout = track_video(video, clip.pair, priors=clip.priors, renderer=renderer, arm=arm)
             readings = {"tcp": readout.tracks}
             if planned:
                 readings |= {"plan_head": planned, "fused": fused_readout(readout, planned).tracks}

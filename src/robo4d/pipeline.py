@@ -18,6 +18,7 @@ from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Candidate, Planner
 from robo4d.planning.robot import RobotState
 from robo4d.rgbd import RgbdPair
+from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d.tracking.readout import Readout, ReadoutConfig, track_video
@@ -59,11 +60,14 @@ class TrackerReader:
 
     Args:
         renderer: The gripper.
+        arm: The arm behind it; without one, the gripper is followed alone.
         config: How to read.
     """
 
-    def __init__(self, renderer: GripperRenderer, config: ReadoutConfig | None = None) -> None:
-        self._renderer, self._config = renderer, config or ReadoutConfig()
+    def __init__(
+        self, renderer: GripperRenderer, arm: ArmRenderer | None = None, config: ReadoutConfig | None = None
+    ) -> None:
+        self._renderer, self._arm, self._config = renderer, arm, config or ReadoutConfig()
 
     def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
         """See `Reader`."""
@@ -72,6 +76,7 @@ class TrackerReader:
             observation.pair,
             priors=dict(observation.grippers),
             renderer=self._renderer,
+            arm=self._arm,
             config=self._config,
         )
 

@@ -26,6 +26,7 @@ from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.geometric import GeometricTrackerConfig
 from robo4d.tracking.gripper import GripperModel, Part
+from robo4d.tracking.mechanism import Mechanism
 from robo4d.tracking.projection import projected_mask
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d_models.tracking.engine import Engine, EngineConfig
@@ -80,15 +81,15 @@ class FoundationPose:
 
     def make_tracker(
         self,
-        renderer: GripperRenderer,
+        mechanism: Mechanism,
         backgrounds: Sequence[Float32[Array, "h w"]],
         search: GeometricTrackerConfig,
     ) -> "FoundationPoseTracker":
         """As `track_video` asks for it; with `fusion="best_view"`, as the library looks through one camera."""
         cad = Path(self._folder.name) / "gripper.ply"
         if not cad.exists():
-            write_cad(renderer.model, cad)
-        return FoundationPoseTracker(renderer, self, cad)
+            write_cad(mechanism.renderer.model, cad)
+        return FoundationPoseTracker(mechanism.renderer, self, cad)
 
 
 class FoundationPoseTracker:
@@ -106,6 +107,7 @@ class FoundationPoseTracker:
         self._T_world_hand: Float[Array, "4 4"] | None = None
         self._number, self._generation = -1, 0
         self._registered = False
+        self.joints = None
 
     def register(
         self,

@@ -18,8 +18,9 @@ from robo4d.rollout.robot import CellRobot
 from robo4d.sim.playback import Stage, stage
 from robo4d.sim.render import Renderer
 from robo4d.sim.scene import MOUNTED_ARMS
+from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
-from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking.panda import panda_arm, panda_gripper
 from robo4d.tracking.rendering import GripperRenderer
 
 
@@ -36,7 +37,7 @@ class World:
         self.planner = Planner(PlannerConfig(), MOUNTED_ARMS, [Box.example()])
 
     def _reader(self) -> Reader:
-        tracker = TrackerReader(_gripper())
+        tracker = TrackerReader(*_gripper_and_arm())
         if self.config.readout == "tracker":
             return tracker
         if not isinstance(self.subject.generator, TellsMotion):
@@ -54,7 +55,7 @@ class World:
         self.renderer.update(self.cell.data)
         n, m = (self._frame(camera, name, robot.now_ns) for camera, name in zip(cameras, "nm", strict=True))
         grippers = {
-            arm: GripperPrior(T_world_tcp=state.T_world_tcp, opening_m=state.gripper_width)
+            arm: GripperPrior(T_world_tcp=state.T_world_tcp, opening_m=state.gripper_width, joints=state.joints)
             for arm, state in robot.state.arms.items()
         }
         return Observation(pair=RgbdPair(n=n, m=m), robot=robot.joints(), grippers=grippers)
@@ -91,5 +92,5 @@ def sample_views(scenery: Stage, seed: int, config: RolloutConfig) -> tuple[tupl
 
 
 @functools.cache
-def _gripper() -> GripperRenderer:
-    return GripperRenderer(panda_gripper())
+def _gripper_and_arm() -> tuple[GripperRenderer, ArmRenderer]:
+    return GripperRenderer(panda_gripper()), ArmRenderer(panda_arm())

@@ -1,5 +1,6 @@
 """Following the grippers through a predicted video, on a CPU. Read `readout.py` first."""
 
+from robo4d.tracking.arm import ArmModel, ArmRenderer
 from robo4d.tracking.evidence import Evidence, Reason
 from robo4d.tracking.follow import GripperPrior, Limits
 from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
@@ -10,6 +11,8 @@ from robo4d.tracking.rendering import GripperRenderer
 
 __all__ = [
     "PAPER_THRESHOLDS_M",
+    "ArmModel",
+    "ArmRenderer",
     "Evidence",
     "GeometricTracker",
     "GeometricTrackerConfig",

@@ -29,6 +29,8 @@ _LEAST_IN_IMAGE = 0.05
 """Share of the gripper's front in the image that is reckoned with, at least."""
 _LINK_WEIGHTS = np.array([0, 0, 0, 0, 0, 0.1, 0.3, 0])
 """What a pixel of each link counts, where one of the gripper counts 1: the farther from it, the less it tells."""
+_HELD = 0.7
+"""Share of what is not seen of a gripper that is no loss where its arm is seen, which says where it is."""
 _TOUCHING_M = 0.005
 """A link nearer to the gripper's surface than this [m] does not hide it: it is the one that it is mounted on."""
 _ENOUGH_PIXELS = 30
@@ -150,9 +152,8 @@ def compare(
         arm: The arm behind the gripper. Where it hides the gripper, nothing is expected of that, and the links are
             evidence as well, the nearer to the gripper the more.
     """
-    rendered = rendering.depth > 0
-    if arm is not None:
-        rendered &= arm.depth > rendering.depth - _TOUCHING_M
+    drawn = rendering.depth > 0
+    rendered = drawn if arm is None else drawn & (arm.depth > rendering.depth - _TOUCHING_M)
     measured = rendered & (depth > 0)
     behind = depth - rendering.depth
     agreeing = measured & (np.abs(behind) < tolerance_m)
@@ -167,13 +168,15 @@ def compare(
             "masked_agreeing": float((gripper & mask & agreeing).sum()),
         }
     links = _compare_arm(arm, rendered, depth, tolerance_m, still) if arm is not None else _Links(0.0, 0.0, 0.0)
+    held = min(max((links.agreeing - links.violated) / _ENOUGH_PIXELS, 0), 1)
+    missing = 1 - _HELD * held
     return Evidence(
         agreeing=float(agreeing.sum()) + links.agreeing,
         still=(0.0 if still is None else float((agreeing & still).sum())) + links.still,
         violated=float((measured & (behind >= tolerance_m)).sum()) + links.violated,
-        hidden=float((measured & (behind <= -tolerance_m)).sum()),
+        hidden=missing * float((measured & (behind <= -tolerance_m)).sum() + (drawn & ~rendered).sum()),
         unmeasured=float((rendered & ~measured).sum()),
-        outside=pixels * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
+        outside=missing * pixels * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
         **masked,
     )
 

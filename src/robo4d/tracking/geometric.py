@@ -85,8 +85,8 @@ class GeometricTrackerConfig:
     step_deg: float = 20.0
     """Standard deviation of the rotation between two moments about each axis [deg]."""
     rounds: tuple[SearchRound, ...] = (
-        SearchRound(hypotheses=360, spread=1.0, tolerance=8 / 3, kept=12),
-        SearchRound(hypotheses=180, spread=0.2, tolerance=4 / 3, kept=8),
+        SearchRound(hypotheses=180, spread=1.0, tolerance=8 / 3, kept=8),
+        SearchRound(hypotheses=90, spread=0.2, tolerance=4 / 3, kept=6),
     )
     masked_round: SearchRound = SearchRound(hypotheses=128, spread=0.5, tolerance=2.0, kept=4)
     """The search about the mask's middle, where there is a mask; the rounds above are for when it finds nothing."""

@@ -15,7 +15,7 @@ from robo4d.tracking.rendering import GripperRenderer, Surface
 
 _STIFFNESS_M = 0.05
 """What a rotation counts beside a translation [m]; a gripper's parts lie so far from its middle."""
-_REACH_ITERATIONS = 3
+_REACH_ITERATIONS = 2
 _REACH_DAMPING = 1e-3
 """Added to J J^T: a hand that is out of reach is reached as nearly as can be, without leaps."""
 
@@ -38,8 +38,10 @@ class Mechanism(Protocol):
         """T_world_body of each body."""
         ...
 
-    def jacobians(self, states: Float[Array, "n ..."]) -> tuple[Float[Array, "n 6 d"], ...]:
-        """Twist of each body, in its own axes, per step."""
+    def motions(
+        self, states: Float[Array, "n ..."]
+    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 d"]], ...]:
+        """The same, each with the twist of the body, in its own axes, per step."""
         ...
 
     def stepped(self, states: Float[Array, "n ..."], steps: Float[Array, "n d"]) -> Float[Array, "n ..."]:
@@ -75,9 +77,11 @@ class FreeHand:
         """See `Mechanism`."""
         return (states,)
 
-    def jacobians(self, states: Float[Array, "n 4 4"]) -> tuple[Float[Array, "n 6 6"], ...]:
+    def motions(
+        self, states: Float[Array, "n 4 4"]
+    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 6"]], ...]:
         """See `Mechanism`."""
-        return (np.broadcast_to(self._jacobian, (len(states), 6, 6)),)
+        return ((states, np.broadcast_to(self._jacobian, (len(states), 6, 6))),)
 
     def stepped(self, states: Float[Array, "n 4 4"], steps: Float[Array, "n 6"]) -> Float[Array, "n 4 4"]:
         """See `Mechanism`."""
@@ -125,12 +129,14 @@ class HandOnArm:
         """T_world_link of all links."""
         return self.T_world_base @ self.arm.model.placements(states)
 
-    def jacobians(self, states: Float[Array, "n 7"]) -> tuple[Float[Array, "n 6 7"], ...]:
+    def motions(
+        self, states: Float[Array, "n 7"]
+    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 7"]], ...]:
         """See `Mechanism`."""
         links = self.links(states)
         hands = links[:, 6] @ self.arm.model.T_link7_hand
         bodies = [(7, hands), *((number, links[:, number - 1]) for number in self.arm.surfaces)]
-        return tuple(_turning(links[:, :last], placement) for last, placement in bodies)
+        return tuple((placement, _turning(links[:, :last], placement)) for last, placement in bodies)
 
     def stepped(self, states: Float[Array, "n 7"], steps: Float[Array, "n 7"]) -> Float[Array, "n 7"]:
         """See `Mechanism`."""
@@ -142,11 +148,19 @@ class HandOnArm:
             links = self.links(states)
             hands = links[:, 6] @ self.arm.model.T_link7_hand
             J = _turning(links, hands)
-            error = se3.log(se3.inverse(hands) @ Ts_world_hand)[..., None]
-            J_t = J.swapaxes(1, 2)
+            J_t, error = J.swapaxes(1, 2), _difference(hands, Ts_world_hand)[..., None]
             steps = J_t @ np.linalg.solve(J @ J_t + _REACH_DAMPING * np.eye(6), error)
             states = self.stepped(states, steps[..., 0])
         return states
+
+
+def _difference(Ts_world_a: Float[Array, "n 4 4"], Ts_world_b: Float[Array, "n 4 4"]) -> Float[Array, "n 6"]:
+    """The twist from a to b in the axes of a, as long as the rotation is small: else less than it."""
+    R_world_a = Ts_world_a[:, :3, :3]
+    R_a_b = R_world_a.swapaxes(1, 2) @ Ts_world_b[:, :3, :3]
+    way = (Ts_world_b[:, None, :3, 3] - Ts_world_a[:, None, :3, 3]) @ R_world_a  # R^T v, for rows
+    skew = R_a_b[:, [2, 0, 1], [1, 2, 0]] - R_a_b[:, [1, 2, 0], [2, 0, 1]]
+    return np.concatenate([way[:, 0], skew / 2], axis=1)
 
 
 def _turning(Ts_world_link: Float[Array, "n k 4 4"], Ts_world_body: Float[Array, "n 4 4"]) -> Float[Array, "n 6 7"]:

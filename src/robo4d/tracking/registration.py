@@ -42,8 +42,8 @@ class Registration:
         damping = _DAMPING * np.diag(mechanism.damping)
         for gate_m in _GATES_M:
             hessian, gradient = damping, 0.0
-            moved = zip(mechanism.placements(states), mechanism.jacobians(states), strict=True)
-            for (surface, jacobian, squares), (Ts_world_body, motion) in zip(bodies, moved, strict=True):
+            motions = mechanism.motions(states)
+            for (surface, jacobian, squares), (Ts_world_body, motion) in zip(bodies, motions, strict=True):
                 body_hessian, body_gradient = np.zeros((len(states), 36)), np.zeros((len(states), 6))
                 for view in views:
                     weights, residuals = _fit(surface, view.T_camera_world @ Ts_world_body, view, gate_m)

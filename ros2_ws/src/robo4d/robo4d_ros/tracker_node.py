@@ -13,8 +13,8 @@ from visualization_msgs.msg import MarkerArray
 
 from robo4d.rgbd import RgbdPair
 from robo4d.track import GripperTrack
-from robo4d.tracking import GripperPrior, GripperRenderer, Readout, ReadoutConfig
-from robo4d.tracking.panda import panda_gripper
+from robo4d.tracking import ArmRenderer, GripperPrior, GripperRenderer, Readout, ReadoutConfig
+from robo4d.tracking.panda import panda_arm, panda_gripper
 from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d_ros import frames, parameters
 from robo4d_ros.conversions import message_from_track, pair_from_message, track_from_message, video_from_message
@@ -50,7 +50,9 @@ class TrackerNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__("tracker", **options)
         self._config = config = parameters.declare(self, TrackerConfig())
-        self._engine = TrackingEngine(config.engine, GripperRenderer(panda_gripper()), config.readout)
+        self._engine = TrackingEngine(
+            config.engine, GripperRenderer(panda_gripper()), ArmRenderer(panda_arm()), config.readout
+        )
         tf = frames.listen(self)
         self._robot = RobotHistory(self, config.arms)
         self._forward = {arm: forward_kinematics(config.robot, arm, tf) for arm in config.arms}
@@ -132,7 +134,9 @@ class TrackerNode(Node):
         if silent := [arm for arm, width in widths.items() if width is None]:
             raise ValueError(f"{', '.join(silent)}: joint_states never told the fingers' positions: start the gripper")
         return {
-            arm: GripperPrior(T_world_tcp=self._forward[arm](state.joints[arm]), opening_m=width)
+            arm: GripperPrior(
+                T_world_tcp=self._forward[arm](state.joints[arm]), opening_m=width, joints=state.joints[arm]
+            )
             for arm, width in widths.items()
             if width is not None
         }

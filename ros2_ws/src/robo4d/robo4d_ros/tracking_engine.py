@@ -8,7 +8,15 @@ from typing import Literal
 from robo4d_models.tracking import EngineConfig, EngineFailed, FoundationPose, FoundationPoseConfig, servers
 
 from robo4d.rgbd import RgbdPair
-from robo4d.tracking import GripperPrior, GripperRenderer, Readout, ReadoutConfig, embedded_tracker, track_video
+from robo4d.tracking import (
+    ArmRenderer,
+    GripperPrior,
+    GripperRenderer,
+    Readout,
+    ReadoutConfig,
+    embedded_tracker,
+    track_video,
+)
 from robo4d.tracking.masks import gripper_masks
 from robo4d.video import PointmapVideo
 
@@ -55,8 +63,10 @@ class TrackingEngine:
         ValueError: SAM 2's weights are not there.
     """
 
-    def __init__(self, choice: EngineChoice, renderer: GripperRenderer, config: ReadoutConfig) -> None:
-        self._renderer, self._config = renderer, config
+    def __init__(
+        self, choice: EngineChoice, renderer: GripperRenderer, arm: ArmRenderer, config: ReadoutConfig
+    ) -> None:
+        self._renderer, self._arm, self._config = renderer, arm, config
         self._library: FoundationPose | None = None
         if choice.name != "embedded":
             server = Path(servers.__file__).with_name(_SERVERS[choice.name])
@@ -88,6 +98,7 @@ class TrackingEngine:
                 pair,
                 priors=priors,
                 renderer=self._renderer,
+                arm=self._arm,
                 config=self._config,
                 make_tracker=self._library.make_tracker if self._library else embedded_tracker,
                 masks=masks,
