@@ -31,9 +31,10 @@ T_HAND_TCP = se3.translation(0, 0, 0.1034)
 """Tool centre point: between the fingertips, z along the approach, y along the closing direction (Franka's default)."""
 GRIPPER_BODIES = ("hand", "left_finger", "right_finger")
 
-_WRIST_ARMATURE = 0.3
-"""Inertia of the last three motors [kg m^2]. With Menagerie's 0.1, a servo that has reached the limit of its force rings
-at 250 Hz for ever: MuJoCo integrates the damping of a limited force explicitly."""
+_SERVO_SHARE = 1 / 6
+"""Stiffness and damping of the joints' servos, as a share of Menagerie's. The gripper then yields by a millimetre to a
+newton or so, as under Franka's Cartesian impedance control, where Menagerie's presses with 8 N. Nor do such servos
+ring at 250 Hz when they reach the limit of their force, from where on MuJoCo integrates their damping explicitly."""
 _GRIP_STIFFNESS = 2000.0
 """Position gain of the gripper [N/m] on the mean finger travel. Menagerie's 100 drops a 250 g box in transit."""
 _GRIP_FORCE = 80.0
@@ -57,8 +58,10 @@ def panda_spec() -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_file(str(_model_folder() / "panda.xml"))
     for body in spec.bodies[1:]:
         body.gravcomp = 1  # as Franka's controller does
-    for name in ("joint5", "joint6", "joint7"):
-        spec.joint(name).armature = _WRIST_ARMATURE
+    for number in range(1, 8):
+        servo = spec.actuator(f"actuator{number}")
+        servo.gainprm[0] *= _SERVO_SHARE
+        servo.biasprm[1:3] *= _SERVO_SHARE
     spec.body("hand").add_site(name="tcp", pos=T_HAND_TCP[:3, 3], group=4)
     gripper = spec.actuator("actuator8")
     gripper.ctrlrange = [0, MAX_WIDTH / 2]
