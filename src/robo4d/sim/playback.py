@@ -27,8 +27,9 @@ _MIN_GRIPPER_PX = 25
 """Pixels of a gripper at that size that count as seeing it; in plain sight there are 50 to 75."""
 _MIN_OBJECT_PX = 6
 """Pixels of the task's objects at that size that count as seeing them; in plain sight there are 25 to 110."""
-_MAX_WORK_DIAGONAL = 0.55
-"""Diagonal of the box [m] that must be in the picture; at 4 px a finger, an image of 128 px shows 0.64 m."""
+_WORK_DIAGONAL = 0.55
+"""Diagonal of the box of work [m] up to which fingers have the width that a `CameraShell` asks for, at which an image
+of 128 px shows 0.64 m. All work must be in the picture: where it is wider, so is the lens."""
 _WORKING_RANGE = 0.05
 """A gripper that moves less than this during the episode [m] need not be seen."""
 
@@ -96,13 +97,14 @@ class Stage:
 
 
 def _around(points: Float32[Array, "n 3"]) -> CameraShell:
-    """Cameras that look at a box about the points [m], or at its middle part if it is too large."""
+    """Cameras that have a box about the points [m] in the picture."""
     lowest, highest = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
     centre, half = (lowest + highest) / 2, (highest - lowest) / 2
-    half *= min(1.0, _MAX_WORK_DIAGONAL / max(2 * float(np.linalg.norm(half)), 1e-9))
+    narrower = min(1.0, _WORK_DIAGONAL / max(2 * float(np.linalg.norm(half)), 1e-9))
     x, y, z = (float(value) for value in centre)
     dx, dy, dz = (float(value) for value in half)
-    return CameraShell(centre=(x, y, z), work_area=((x - dx, y - dy, z - dz), (x + dx, y + dy, z + dz)))
+    area = ((x - dx, y - dy, z - dz), (x + dx, y + dy, z + dz))
+    return CameraShell(centre=(x, y, z), finger_px=narrower * CameraShell.finger_px, work_area=area)
 
 
 @functools.cache

@@ -144,7 +144,7 @@ def bench_tracker(
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"no method {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
     folders = make_clips(
-        folder or cache_folder() / "tracker-clips-1", count=clips, seed_offset=seed_offset, workers=workers
+        folder or cache_folder() / "tracker-clips-2", count=clips, seed_offset=seed_offset, workers=workers
     )
     jobs = [Job(clip, noise / 1e3, method) for noise in noise_mm for method in methods for clip in folders]
     results: dict[tuple[float, str], list[Poses]] = {}

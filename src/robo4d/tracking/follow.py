@@ -12,12 +12,15 @@ from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, Reason
 from robo4d.tracking.view import DepthView
+from robo4d.tracking.held import HeldObject
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.rendering import GripperRenderer
 
 _REFUSED = 0.5
 """Highest confidence of a pose that is refused for its motion, as a share of what is trusted."""
+_HOLDING_M = (0.004, 0.076)
+"""Openings between which a gripper that has closed holds something [m]."""
 _READABLE = 0.7
 """Share of what is trusted from which a pose that is not vouched for is good enough to read the opening."""
 
@@ -133,6 +136,15 @@ class _Proposal:
     watch: Watch
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A frame in which the pose is vouched for."""
+
+    t: int
+    T_world_hand: Float[Array, "4 4"]
+    views: tuple[DepthView, ...]
+
+
 class ArmFollower:
     """Follows one gripper, frame by frame: `propose`, perhaps `refuse`, then `conclude`.
 
@@ -152,13 +164,15 @@ class ArmFollower:
         meter: OpeningMeter,
         limits: Limits,
     ) -> None:
-        self._watches, self._prior, self._meter, self._limits = watches, prior, meter, limits
+        self._watches, self._prior, self._renderer, self._meter, self._limits = watches, prior, renderer, meter, limits
         self._T_tcp_hand = se3.inverse(renderer.model.T_hand_tcp)
         self._opening_m = prior.opening_m
         self._T_trusted, self._time_trusted_s = prior.T_world_tcp @ self._T_tcp_hand, 0.0
         self._proposals: list[_Proposal] = []
         self._reason = Reason.TRUSTED
         self._needed = limits.trusted
+        self._held: HeldObject | None = None
+        self._seen: list[_Seen] = []
 
     @property
     def right(self) -> tuple[float, float]:
@@ -216,8 +230,14 @@ class ArmFollower:
             if t > 0 and ((self.claims and lost and proposal is not best) or (not self.claims and not lost)):
                 proposal.watch.register(t, self._T_trusted)
         searched = centroids = float("nan")
+        views = tuple(view for watch in self._watches for view in watch.views(t))
+        if t == 0 and _HOLDING_M[0] < self._prior.opening_m < _HOLDING_M[1]:
+            self._held = HeldObject(
+                self._renderer, self._T_trusted, self._prior.opening_m, views, best.watch.judge.tolerance_m
+            )
+        elif t > 0 and self.claims:
+            self._seen.append(_Seen(t, best.T_world_hand, views))
         if self.claims or best.evidence.confidence >= _READABLE * limits.trusted:
-            views = tuple(view for watch in self._watches for view in watch.views(t))
             searched = self._meter.search(best.T_world_hand, views)
             self._opening_m = searched if np.isfinite(searched) else self._opening_m
             centroids = self._meter.centroids(best.T_world_hand, self._opening_m, views)
@@ -230,6 +250,14 @@ class ArmFollower:
             searched_opening_m=searched,
             centroids_m=centroids,
         )
+
+    def held(self, count: int) -> Float[Array, " t"]:
+        """Whether it holds what it held at the observation, as `HeldObject.still_there`, for `count` frames."""
+        told = np.full(count, np.nan)
+        if self._held and self._seen:
+            at = [seen.t for seen in self._seen]
+            told[at] = self._held.still_there([s.T_world_hand for s in self._seen], [s.views for s in self._seen])
+        return told
 
     @property
     def _moved_m(self) -> float:

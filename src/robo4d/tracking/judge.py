@@ -72,7 +72,7 @@ class Judge:
         backgrounds: Sequence[Float32[Array, "h w"]] | None = None,
         mechanism: HandOnArm | None = None,
     ) -> None:
-        self._renderer, self._tolerance_m, self._backgrounds = renderer, tolerance_m, backgrounds
+        self._renderer, self.tolerance_m, self._backgrounds = renderer, tolerance_m, backgrounds
         self._mechanism = mechanism
         self.T_world_known: Float[Array, "4 4"] | None = None
         """Where the hand was when it was spared."""
@@ -175,7 +175,7 @@ class Judge:
         return compare(
             rendering,
             view.depth,
-            tolerance_m=self._tolerance_m,
+            tolerance_m=self.tolerance_m,
             in_image=1.0 if rendering.whole else share_in_image(self._renderer, T_world_hand, opening_m, view),
             still=view.still,
             mask=view.mask,

@@ -140,7 +140,8 @@ def track_video(
         separate(list(followers.values()), config.limits)
         for name, follower in followers.items():
             estimates[name].append(follower.conclude(t, float(time_s)))
-    return _readout(estimates, priors, config, clip)
+    held = {name: follower.held(len(clip.times_s)) for name, follower in followers.items()}
+    return _readout(estimates, held, priors, renderer.model.max_opening_m, config, clip)
 
 
 def _mechanism(prior: GripperPrior, renderer: GripperRenderer, arm: ArmRenderer | None) -> Mechanism:
@@ -162,7 +163,12 @@ def _search(config: ReadoutConfig, clip: Clip) -> GeometricTrackerConfig:
 
 
 def _readout(
-    estimates: dict[str, list[Estimate]], priors: dict[str, GripperPrior], config: ReadoutConfig, clip: Clip
+    estimates: dict[str, list[Estimate]],
+    held: dict[str, Float[Array, " t"]],
+    priors: dict[str, GripperPrior],
+    max_opening_m: float,
+    config: ReadoutConfig,
+    clip: Clip,
 ) -> Readout:
     searched = {arm: np.array([e.searched_opening_m for e in found]) for arm, found in estimates.items()}
     centroids = {arm: np.array([e.centroids_m for e in found]) for arm, found in estimates.items()}
@@ -178,7 +184,7 @@ def _readout(
             view=np.array([e.view for e in found]),
             opening_m=openings[arm],
             open=rule.decide(
-                openings[arm],
+                _told(openings[arm], held[arm], priors[arm].opening_m, max_opening_m),
                 initially_open=priors[arm].opening_m > rule.pads_threshold_m,
                 moved_m=_moved_m(clip.times_s, found),
             ),
@@ -192,6 +198,13 @@ def _readout(
         centroids_m=centroids,
         calibration=clip.calibration,
     )
+
+
+def _told(
+    opening_m: Float[Array, " t"], held: Float[Array, " t"], holding_m: float, max_opening_m: float
+) -> Float[Array, " t"]:
+    """The openings; where none is read, what follows from whether the gripper still holds what it held."""
+    return np.where(np.isnan(opening_m) & (~np.isnan(held)), np.where(held > 0.5, holding_m, max_opening_m), opening_m)
 
 
 def _moved_m(times_s: Float[Array, " t"], estimates: Sequence[Estimate]) -> Float[Array, " t"]:
