@@ -85,6 +85,7 @@ def film(
     *,
     opening_m: float | Sequence[float] = 0.08,
     extra: Sequence[Sequence[Box]] | None = None,
+    forearm: bool = True,
     cameras: Sequence[Camera] = CAMERAS,
 ) -> tuple[PointmapVideo, RgbdPair, dict[str, GripperPrior]]:
     """A perfect video of grippers on their way, the observation it starts from, and what the robot's state says then.
@@ -93,6 +94,7 @@ def film(
         paths: Ts_world_hand of each arm; the first pose is the observation.
         opening_m: Of all grippers, always or in each frame.
         extra: Further boxes in each frame.
+        forearm: As in `gripper`.
         cameras: n and m.
     """
     steps = len(next(iter(paths.values())))
@@ -101,7 +103,7 @@ def film(
     for t in range(steps):
         boxes = [*ROOM, BLOCK, *(extra[t] if extra else [])]
         for Ts in paths.values():
-            boxes += gripper(Ts[t], openings[t])
+            boxes += gripper(Ts[t], openings[t], forearm=forearm)
         moments.append([frame(boxes, c) for c in cameras])
     T_n_world = se3.inverse(cameras[0].T_world_camera)
     points = [[se3.apply(T_n_world, c.backproject(m[v].depth)) for m in moments[1:]] for v, c in enumerate(cameras)]

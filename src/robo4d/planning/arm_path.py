@@ -22,7 +22,7 @@ _MAX_ERROR = 1e-3
 """Distance between the joints' pose and the path's at which the path counts as out of reach [m and rad, one norm]."""
 _MAX_STEP_RAD = 0.3
 """A joint that turns farther between two samples has jumped to another branch of the inverse kinematics [rad]."""
-_MAX_CONDITION = 50.0
+_MAX_CONDITION = 80.0
 """Condition number of the Jacobian above which a posture counts as singular: 4.5 in Franka's ready posture, 13 in the
 median and 82 in the worst tenth of random ones."""
 _LENGTH_M = 0.3

@@ -17,6 +17,8 @@ _BEFORE_TCP_M, _BEYOND_TCP_M = 0.03, 0.10
 """How far the thing may reach from the tool centre point, towards the palm and away from it [m]."""
 _ACROSS_M = 0.09
 """How far it may reach to either side, across the direction in which the fingers open [m]."""
+_PADS_M = 0.03
+"""How far the fingers' pads reach back from the tool centre point [m]: what is between them is held, whatever it is."""
 _SPARE_M = 0.015
 """How far it may be wider than the gripper's opening, on either side [m]."""
 _GRIPPER_M = 0.025
@@ -57,9 +59,13 @@ class HeldObject:
         for view in views:
             drawn = renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics).depth
             gripper = (drawn > 0) & (np.abs(view.depth - drawn) < _GRIPPER_M)
-            points = se3.apply(se3.inverse(T_world_hand), view.points((view.depth > 0) & ~view.still & ~gripper))
+            shown = (view.depth > 0) & ~gripper
+            points = se3.apply(se3.inverse(T_world_hand), view.points(shown))
             offsets = (points - model.T_hand_tcp[:3, 3]) @ axes.T
-            found.append(points[((offsets > low) & (offsets < high)).all(axis=1)])
+            near = ((offsets > low) & (offsets < high)).all(axis=1)
+            between = near & (np.abs(offsets[:, 0]) < opening_m / 2) & (np.abs(offsets[:, 2] + _PADS_M / 2) < _PADS_M / 2)
+            # What is farther out may also be the table, unless it moves.
+            found.append(points[between | (near & ~view.still[shown])])
         self._points_hand = np.concatenate(found)
 
     def still_there(

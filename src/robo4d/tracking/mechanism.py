@@ -3,7 +3,7 @@
 A state is one entry of an array: a pose of the hand, or the positions of the joints. Many states are treated at once.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ _REACH_DAMPING = 1e-3
 """Added to J J^T: a hand that is out of reach is reached as nearly as can be, without leaps."""
 
 
+@runtime_checkable
 class Mechanism(Protocol):
     """One or more bodies, the hand being the first, whose placement follows from a state."""
 

@@ -9,6 +9,7 @@ from robo4d.tracking import GeometricTracker, GeometricTrackerConfig, GripperRen
 from robo4d.tracking.degrade import Degradation, degrade_depth
 from robo4d.tracking.geometric import SearchRound
 from robo4d.tracking.judge import background
+from robo4d.tracking.mechanism import FreeHand
 
 RENDERER = GripperRenderer(MODEL)
 
@@ -37,7 +38,7 @@ def _errors(found, true):
 def test_a_known_motion_is_recovered_without_masks(cameras):
     true = path(6, step=(0.02, 0.03, -0.015))
     moments = _film(true, cameras)
-    tracker = GeometricTracker(RENDERER)
+    tracker = GeometricTracker(FreeHand(RENDERER))
     found = [tracker.register(moments[0], T_world_object=true[0]), *(tracker.track(m) for m in moments[1:])]
     metres, degrees = _errors(found, true)
     assert np.median(metres) < 0.006
@@ -48,7 +49,7 @@ def test_a_known_motion_is_recovered_without_masks(cameras):
 def test_a_known_motion_is_recovered_from_masks():
     true = path(6, step=(0.03, 0.05, -0.02))
     moments = _film(true)
-    tracker = GeometricTracker(RENDERER)
+    tracker = GeometricTracker(FreeHand(RENDERER))
     found = [tracker.register(moments[0], T_world_object=true[0], masks=_masks(true[0]))]
     found += [tracker.track(m, masks=_masks(T)) for m, T in zip(moments[1:], true[1:], strict=True)]
     metres, degrees = _errors(found, true)
@@ -59,7 +60,7 @@ def test_a_known_motion_is_recovered_from_masks():
 def test_where_the_masks_show_nothing_the_gripper_stays_where_it_was():
     true = path(2, step=(0.0, 0.2, 0.0))
     moments = _film(true)
-    tracker = GeometricTracker(RENDERER)
+    tracker = GeometricTracker(FreeHand(RENDERER))
     first = tracker.register(moments[0], T_world_object=true[0], masks=_masks(true[0]))
     np.testing.assert_array_equal(tracker.track(moments[1], masks=[np.zeros((128, 128), bool)] * 2), first)
 
@@ -67,7 +68,7 @@ def test_where_the_masks_show_nothing_the_gripper_stays_where_it_was():
 def test_a_rough_prior_is_improved():
     true = path(1)
     prior = true[0] @ se3.exp(np.array([0.012, -0.012, 0.01, 0.0, 0.08, -0.08]))
-    found = GeometricTracker(RENDERER).register(_film(true)[0], T_world_object=prior)
+    found = GeometricTracker(FreeHand(RENDERER)).register(_film(true)[0], T_world_object=prior)
     metres, degrees = _errors([found], true)
     assert metres[0] < 0.006
     assert degrees[0] < 3
@@ -78,7 +79,7 @@ def test_a_wrong_prior_is_overruled_by_the_mask(seed):
     rng = np.random.default_rng(seed)
     true = path(1)
     prior = true[0] @ se3.exp(np.concatenate([rng.uniform(-0.08, 0.08, 3), rng.uniform(-0.3, 0.3, 3)]))
-    found = GeometricTracker(RENDERER).register(_film(true)[0], masks=_masks(true[0]), T_world_object=prior)
+    found = GeometricTracker(FreeHand(RENDERER)).register(_film(true)[0], masks=_masks(true[0]), T_world_object=prior)
     metres, degrees = _errors([found], true)
     assert metres[0] < 0.015
     assert degrees[0] < 8
@@ -86,7 +87,7 @@ def test_a_wrong_prior_is_overruled_by_the_mask(seed):
 
 def test_without_a_prior_the_mask_tells_where_to_look():
     true = path(1)
-    found = GeometricTracker(RENDERER).register(_film(true)[0], masks=_masks(true[0]))
+    found = GeometricTracker(FreeHand(RENDERER)).register(_film(true)[0], masks=_masks(true[0]))
     turned_half = true @ np.diag([-1.0, -1.0, 1.0, 1.0])  # the boxes look nearly the same from behind
     metres = min(_errors([found], true)[0][0], _errors([found], turned_half)[0][0])
     assert metres < 0.02
@@ -99,7 +100,7 @@ def test_a_gripper_is_found_again_after_it_was_hidden():
     for t in (3, 4):
         moments[t] = [frame([*ROOM, *walls, *gripper(true[t], 0.08)], camera) for camera in CAMERAS]
     backgrounds = [background(np.stack([m[v].depth for m in moments])) for v in range(2)]
-    tracker = GeometricTracker(RENDERER, backgrounds=backgrounds)
+    tracker = GeometricTracker(FreeHand(RENDERER), backgrounds=backgrounds)
     found = [tracker.register(moments[0], T_world_object=true[0]), *(tracker.track(m) for m in moments[1:])]
     metres, _ = _errors(found, true)
     assert metres[[1, 2, 6]].max() < 0.015
@@ -111,7 +112,7 @@ def test_the_same_seed_gives_the_same_poses():
     moments = _film(true)
 
     def run(seed):
-        tracker = GeometricTracker(GripperRenderer(MODEL), GeometricTrackerConfig(seed=seed))
+        tracker = GeometricTracker(FreeHand(GripperRenderer(MODEL)), GeometricTrackerConfig(seed=seed))
         return [tracker.register(moments[0], T_world_object=true[0]), *(tracker.track(m) for m in moments[1:])]
 
     np.testing.assert_array_equal(run(1), run(1))
@@ -120,18 +121,18 @@ def test_the_same_seed_gives_the_same_poses():
 
 def test_nothing_to_start_from_is_refused():
     with pytest.raises(ValueError, match="robot's state, or a mask"):
-        GeometricTracker(RENDERER).register(_film(path(1))[0])
+        GeometricTracker(FreeHand(RENDERER)).register(_film(path(1))[0])
 
 
 def test_tracking_before_registering_is_refused():
     with pytest.raises(ValueError, match="call register first"):
-        GeometricTracker(RENDERER).track(_film(path(1))[0])
+        GeometricTracker(FreeHand(RENDERER)).track(_film(path(1))[0])
 
 
 def test_an_empty_mask_alone_is_refused():
     moments = _film(path(1))
     with pytest.raises(ValueError, match="no pixel with depth"):
-        GeometricTracker(RENDERER).register(moments[0], masks=[np.zeros((128, 128), bool)] * 2)
+        GeometricTracker(FreeHand(RENDERER)).register(moments[0], masks=[np.zeros((128, 128), bool)] * 2)
 
 
 @pytest.mark.parametrize("change", [{"step_m": 0.0}, {"trusted": 1.0}, {"rounds": ()}])

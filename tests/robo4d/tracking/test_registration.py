@@ -5,10 +5,11 @@ from box_scene import CAMERAS, MODEL, ROOM, frame, gripper, path
 from robo4d import se3
 from robo4d.tracking import GripperRenderer
 from robo4d.tracking.judge import Judge
+from robo4d.tracking.mechanism import FreeHand
 from robo4d.tracking.registration import Registration
 
 RENDERER = GripperRenderer(MODEL)
-REGISTRATION = Registration(RENDERER)
+REGISTRATION = Registration(FreeHand(RENDERER))
 T_WORLD_HAND = path(1)[0]
 TWISTS = np.random.default_rng(0).normal(size=(8, 6)) * [0.006, 0.006, 0.006, 0.06, 0.06, 0.06]
 

@@ -13,6 +13,7 @@ from robo4d_models.tracking.servers import wire
 
 from robo4d import se3
 from robo4d.tracking import GeometricTrackerConfig, GripperRenderer, ReadoutConfig, Reason, track_video
+from robo4d.tracking.mechanism import FreeHand
 
 RENDERER = GripperRenderer(MODEL)
 T_WORLD_HAND = path(1)[0]
@@ -36,7 +37,7 @@ def _library(*, seeded: bool, **engine) -> FoundationPose:
 
 
 def _tracker(library):
-    return library.make_tracker(RENDERER, [np.zeros((128, 128), np.float32)], GeometricTrackerConfig())
+    return library.make_tracker(FreeHand(RENDERER), [np.zeros((128, 128), np.float32)], GeometricTrackerConfig())
 
 
 def _requests(folder):
