@@ -38,8 +38,8 @@ _PLENTY_OF_POINTS = 20
 _COARSE_STEP_M = 0.02
 _CHANGE, _CHANGE_MOVING = 0.5, 0.4
 """What a change costs, in readings against it, and what more while the hand moves: less than one reading together."""
-_HURRY_M = 0.03
-"""Way between two frames [m] from which a hand is in full motion."""
+_SLOW_M, _HURRY_M = 0.01, 0.03
+"""Way between two frames [m] up to which a hand stands, and from which it is in full motion."""
 _FEWEST_PIXELS = 3
 """Pixels of a finger below which its centroid is not taken."""
 _RULING_OUT, _RULING_OUT_PX = 8, 16
@@ -185,8 +185,8 @@ class OpenRule:
         """Open or closed in each frame: the course with the fewest readings against it, and the fewest changes.
 
         It weighs the whole clip, as Viterbi's algorithm does. Readings that are NaN or within the hysteresis say
-        nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp. What
-        the gripper itself reports in frame 0 outdoes any reading of that frame.
+        nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp; where
+        it stands more than once, the last time, as it stands in the beginning anyway. What the gripper itself reports in frame 0 outdoes any reading of that frame.
 
         Args:
             opening_m: The readings [m].
@@ -197,7 +197,7 @@ class OpenRule:
         clear = np.isfinite(opening_m) & (np.abs(offset) > self.hysteresis_m)
         clear[0] = False
         speaking = np.stack([clear & (offset < 0), clear & (offset > 0)]).cumsum(axis=1)  # for closed, for open
-        moving = np.zeros(count) if moved_m is None else np.minimum(moved_m / _HURRY_M, 1)
+        moving = np.zeros(count) if moved_m is None else np.clip((moved_m - _SLOW_M) / (_HURRY_M - _SLOW_M), 0, 1)
         change = _CHANGE + _CHANGE_MOVING * moving
         # Cost of the best course up to each frame that ends in each state, and the frame in which that state begins.
         cost, begins = np.full((2, count), np.inf), np.zeros((2, count), int)

@@ -204,7 +204,7 @@ def _told(
     opening_m: Float[Array, " t"], held: Float[Array, " t"], holding_m: float, max_opening_m: float
 ) -> Float[Array, " t"]:
     """The openings; where none is read, what follows from whether the gripper still holds what it held."""
-    return np.where(np.isnan(opening_m) & (~np.isnan(held)), np.where(held > 0.5, holding_m, max_opening_m), opening_m)
+    return np.where(np.isnan(opening_m) & ~np.isnan(held), np.where(held > 0.5, holding_m, max_opening_m), opening_m)
 
 
 def _moved_m(times_s: Float[Array, " t"], estimates: Sequence[Estimate]) -> Float[Array, " t"]:
