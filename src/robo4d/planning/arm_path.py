@@ -18,7 +18,7 @@ from robo4d.planning.timing import Clock, Demand
 
 _PIECE_SAMPLES = 8
 """Postures solved for between two frames, at least: each piece of the path bends on its own."""
-_MAX_ERROR = 1e-3
+_MAX_ERROR = 3e-3
 """Distance between the joints' pose and the path's at which the path counts as out of reach [m and rad, one norm]."""
 _MAX_STEP_RAD = 0.3
 """A joint that turns farther between two samples has jumped to another branch of the inverse kinematics [rad]."""

@@ -40,6 +40,8 @@ _CHANGE, _CHANGE_MOVING = 0.5, 0.4
 """What a change costs, in readings against it, and what more while the hand moves: less than one reading together."""
 _SLOW_M, _HURRY_M = 0.01, 0.03
 """Way between two frames [m] up to which a hand stands, and from which it is in full motion."""
+_HIDDEN = 2
+"""Frames without a reading before a single one that suffices for a change: nothing has been seen since it."""
 _FEWEST_PIXELS = 3
 """Pixels of a finger below which its centroid is not taken."""
 _RULING_OUT, _RULING_OUT_PX = 8, 16
@@ -172,7 +174,8 @@ class OpenRule:
     hysteresis_m: float = 0.002
     """A reading must pass the threshold by so much to count [m]."""
     dwell: int = 2
-    """Readings that a new state must have for it; the change is dated back to the first of them, or before."""
+    """Readings that a new state must have for it; the change is dated back to the first of them, or before. One will
+    do at the end of a time in which nothing was read."""
 
     def __post_init__(self) -> None:
         """Refuse rules that never change their mind, or at every reading."""
@@ -207,7 +210,8 @@ class OpenRule:
                 for begin in range(1, t + 1):
                     since = speaking[:, t] - speaking[:, begin - 1]
                     total = cost[1 - state, begin - 1] + change[begin] + since[1 - state]
-                    if since[state] >= self.dwell and total <= cost[state, t]:
+                    hidden = since[1 - state] == 0 and t - begin >= _HIDDEN
+                    if since[state] >= (1 if hidden else self.dwell) and total <= cost[state, t]:
                         cost[state, t], begins[state, t] = total, begin
         is_open, end = np.full(count, initially_open), count
         state = int(np.argmin(cost[:, -1] - 1e-9 * (np.arange(2) == int(initially_open))))
