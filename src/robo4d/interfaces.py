@@ -82,7 +82,7 @@ class PoseTracker(Protocol):
 
     @property
     def joints(self) -> Float[Array, "7"] | None:
-        """Positions of the joints of the arm that holds the object at the last pose [rad], if the tracker finds them."""
+        """Positions of the joints of the arm that holds the object at the last pose [rad]; None if not found."""
         ...
 
     def register(

@@ -27,7 +27,7 @@ PARAMETERS = {  # small pictures, few states, and patience: the machine may be b
     "session": {
         "session.max_attempts": 5,
         "session.overlap": True,
-        **{f"session.{name}_limit_s": 120.0 for name in ("handover", "observe", "generate", "plan")},
+        **{f"session.{name}_limit_s": 100.0 for name in ("handover", "observe", "generate", "plan")},
     },
     "executor": {
         "executor.period_s": 0.04,

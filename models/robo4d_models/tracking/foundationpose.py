@@ -24,11 +24,11 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
-from robo4d.tracking.geometric import GeometricTrackerConfig
 from robo4d.tracking.gripper import GripperModel, Part
 from robo4d.tracking.mechanism import Mechanism
 from robo4d.tracking.projection import projected_mask
 from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.search import GeometricTrackerConfig
 from robo4d_models.tracking.engine import Engine, EngineConfig
 
 _LEAST_ENLARGEMENT = 3

@@ -3,11 +3,12 @@
 from robo4d.tracking.arm import ArmModel, ArmRenderer
 from robo4d.tracking.evidence import Evidence, Reason
 from robo4d.tracking.follow import GripperPrior, Limits
-from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
+from robo4d.tracking.geometric import GeometricTracker
 from robo4d.tracking.gripper import GripperModel, Mesh, Part
 from robo4d.tracking.opening import PAPER_THRESHOLDS_M, OpenRule
 from robo4d.tracking.readout import Readout, ReadoutConfig, embedded_tracker, track_video
 from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.search import GeometricTrackerConfig
 
 __all__ = [
     "PAPER_THRESHOLDS_M",

@@ -12,8 +12,8 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.tracking.gripper import Mesh, Part
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.rendering import Surface, box_window, build_scene, cast, pixel_rays, sample_surface
+from robo4d.tracking.view import DepthView
 
 _SURFACE_POINTS = {6: 120, 5: 120, 4: 60}
 """Points on each link: the hand, which has 400, shall have the most to say."""

@@ -145,9 +145,7 @@ class TrueClip:
     def priors(self) -> dict[str, GripperPrior]:
         """What the robot's state says at the observation."""
         return {
-            arm: GripperPrior(
-                T_world_tcp=Ts[0], opening_m=float(self.opening_m[arm][0]), joints=self.joints[arm][0]
-            )
+            arm: GripperPrior(T_world_tcp=Ts[0], opening_m=float(self.opening_m[arm][0]), joints=self.joints[arm][0])
             for arm, Ts in self.Ts_world_tcp.items()
         }
 

@@ -11,11 +11,11 @@ from robo4d.geometry import se3
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, Reason
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.held import HeldObject
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.view import DepthView
 
 _REFUSED = 0.5
 """Highest confidence of a pose that is refused for its motion, as a share of what is trusted."""

@@ -1,11 +1,12 @@
 """The embedded pose tracker: registers the gripper's CAD with depth images, on a CPU, without masks or learning.
 
-A gripper that stands still, or is found next to its last pose beyond doubt, is not searched for. Else each moment is
-searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
+Where the robot's state tells the joints, the arm is followed with the gripper (`HandOnArm`): its links say where a
+hidden hand is. A gripper that stands still, or is found next to its last pose beyond doubt, is not searched for. Else
+each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
 surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
-again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on
-from the last pose that was borne out, and from what are likely guesses since. Masks, where there are any, are searched
-first, with a third of the hypotheses.
+again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on from
+the last pose that was borne out, and from what are likely guesses since. Masks, where there are any, are searched
+first, with fewer hypotheses.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +21,12 @@ from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence
 from robo4d.tracking.hypotheses import SurfaceTest, spread
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.mechanism import HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.registration import Registration
+from robo4d.tracking.search import GeometricTrackerConfig, SearchRound
+from robo4d.tracking.view import DepthView
 
 _STEPS_WEIGHT = 0.25
 """Confidence that a pose loses at one standard deviation of motion."""
@@ -52,51 +54,6 @@ _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
 _MASK_DEPTH_M = 0.015
 """How far the gripper's middle lies behind the median of its visible surface [m]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRound:
-    """One pass over hypotheses, from coarse to fine."""
-
-    hypotheses: int
-    spread: float
-    """Standard deviation of the scatter, as a share of the step."""
-    tolerance: float
-    """Difference of depth that agrees, relative to the last round's: what is half a step off must still score."""
-    kept: int
-    """How many of the hypotheses go on."""
-
-    def __post_init__(self) -> None:
-        """Refuse a round that finds nothing."""
-        if not 1 <= self.kept <= self.hypotheses or self.spread <= 0 or self.tolerance < 1:
-            raise ValueError(f"1 <= kept <= hypotheses, spread > 0 and tolerance >= 1 must hold, got {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeometricTrackerConfig:
-    """How the embedded tracker searches."""
-
-    tolerance_m: float = 0.015
-    """Difference of depth up to which a pixel agrees with the rendering [m]."""
-    trusted: float = 0.6
-    """Confidence from which a pose counts as borne out."""
-    step_m: float = 0.05
-    """Standard deviation of the motion between two moments along each axis [m]."""
-    step_deg: float = 20.0
-    """Standard deviation of the rotation between two moments about each axis [deg]."""
-    rounds: tuple[SearchRound, ...] = (
-        SearchRound(hypotheses=180, spread=1.0, tolerance=8 / 3, kept=8),
-        SearchRound(hypotheses=90, spread=0.2, tolerance=4 / 3, kept=6),
-    )
-    masked_round: SearchRound = SearchRound(hypotheses=128, spread=0.5, tolerance=2.0, kept=4)
-    """The search about the mask's middle, where there is a mask; the rounds above are for when it finds nothing."""
-    seed: int = 0
-    """Selects the hypotheses."""
-
-    def __post_init__(self) -> None:
-        """Refuse a search that finds nothing."""
-        if min(self.tolerance_m, self.step_m, self.step_deg) <= 0 or not 0 < self.trusted < 1 or not self.rounds:
-            raise ValueError(f"tolerance, steps and rounds must be positive, trusted between 0 and 1, got {self}")
 
 
 class GeometricTracker:
@@ -300,9 +257,7 @@ class GeometricTracker:
         steps = [(metres / std_m) ** 2 + (radians / std_rad) ** 2 for metres, radians in moved]
         return _STEPS_WEIGHT / 6 * np.min(steps, axis=0)
 
-    def _candidate(
-        self, state: Float[Array, "..."], views: tuple[DepthView, ...], cost: float = 0.0
-    ) -> "_Candidate":
+    def _candidate(self, state: Float[Array, "..."], views: tuple[DepthView, ...], cost: float = 0.0) -> "_Candidate":
         joints = state if isinstance(self._mechanism, HandOnArm) else None
         evidence = self._judge.judge(self._hand(state), self._opening_m, views, joints=joints)
         return _Candidate(state=state, evidence=evidence, value=evidence.confidence - cost)
@@ -321,7 +276,7 @@ class GeometricTracker:
         return [self._candidate(state, views, cost) for state, cost in zip(states, costs, strict=True)]
 
     def _distinct(self, states: Float[Array, "n ..."], scores: Float[Array, " n"], count: int) -> Float[Array, "k ..."]:
-        """The best states that are not next to a better one, so that a wrong place with many good ones hides no other."""
+        """The best states not next to a better one, so that a wrong place with many good ones hides no other."""
         order = np.argsort(-scores)
         places = (self._hands(states[order]) @ _EXTENT)[:, :3].reshape(len(order), -1)
         chosen: list[int] = []

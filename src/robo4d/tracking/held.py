@@ -63,7 +63,9 @@ class HeldObject:
             points = se3.apply(se3.inverse(T_world_hand), view.points(shown))
             offsets = (points - model.T_hand_tcp[:3, 3]) @ axes.T
             near = ((offsets > low) & (offsets < high)).all(axis=1)
-            between = near & (np.abs(offsets[:, 0]) < opening_m / 2) & (np.abs(offsets[:, 2] + _PADS_M / 2) < _PADS_M / 2)
+            between = (
+                near & (np.abs(offsets[:, 0]) < opening_m / 2) & (np.abs(offsets[:, 2] + _PADS_M / 2) < _PADS_M / 2)
+            )
             # What is farther out may also be the table, unless it moves.
             found.append(points[between | (near & ~view.still[shown])])
         self._points_hand = np.concatenate(found)

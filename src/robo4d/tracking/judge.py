@@ -11,9 +11,9 @@ from robo4d.geometry import se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, compare, pooled
 from robo4d.tracking.hypotheses import share_in_image
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.mechanism import HandOnArm
 from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.view import DepthView
 
 _STILL_M = 0.02
 """Difference of depth [m] below which a pixel shows the background."""

@@ -39,9 +39,7 @@ class Mechanism(Protocol):
         """T_world_body of each body."""
         ...
 
-    def motions(
-        self, states: Float[Array, "n ..."]
-    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 d"]], ...]:
+    def motions(self, states: Float[Array, "n ..."]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 d"]], ...]:
         """The same, each with the twist of the body, in its own axes, per step."""
         ...
 
@@ -78,9 +76,7 @@ class FreeHand:
         """See `Mechanism`."""
         return (states,)
 
-    def motions(
-        self, states: Float[Array, "n 4 4"]
-    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 6"]], ...]:
+    def motions(self, states: Float[Array, "n 4 4"]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 6"]], ...]:
         """See `Mechanism`."""
         return ((states, np.broadcast_to(self._jacobian, (len(states), 6, 6))),)
 
@@ -88,9 +84,7 @@ class FreeHand:
         """See `Mechanism`."""
         return states @ self._T_hand_middle @ se3.exp(steps) @ se3.inverse(self._T_hand_middle)
 
-    def reached(
-        self, states: Float[Array, "n 4 4"], Ts_world_hand: Float[Array, "n 4 4"]
-    ) -> Float[Array, "n 4 4"]:
+    def reached(self, states: Float[Array, "n 4 4"], Ts_world_hand: Float[Array, "n 4 4"]) -> Float[Array, "n 4 4"]:
         """See `Mechanism`."""
         return Ts_world_hand
 
@@ -130,9 +124,7 @@ class HandOnArm:
         """T_world_link of all links."""
         return self.T_world_base @ self.arm.model.placements(states)
 
-    def motions(
-        self, states: Float[Array, "n 7"]
-    ) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 7"]], ...]:
+    def motions(self, states: Float[Array, "n 7"]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 7"]], ...]:
         """See `Mechanism`."""
         links = self.links(states)
         hands = links[:, 6] @ self.arm.model.T_link7_hand

@@ -15,8 +15,8 @@ from scipy.spatial import KDTree
 
 from robo4d.geometry import se3
 from robo4d.tracking.gripper import FINGERS, Mesh, Part
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.rendering import GripperRenderer, box_window, pixel_rays
+from robo4d.tracking.view import DepthView
 
 PAPER_THRESHOLDS_M = {
     "store_cereal_box_under_shelf": 0.10,
@@ -188,8 +188,9 @@ class OpenRule:
         """Open or closed in each frame: the course with the fewest readings against it, and the fewest changes.
 
         It weighs the whole clip, as Viterbi's algorithm does. Readings that are NaN or within the hysteresis say
-        nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp; where
-        it stands more than once, the last time, as it stands in the beginning anyway. What the gripper itself reports in frame 0 outdoes any reading of that frame.
+        nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp; if
+        it stands more than once, it is the last time, as it stands in the beginning anyway. What the gripper itself
+        reports in frame 0 outdoes any reading of that frame.
 
         Args:
             opening_m: The readings [m].

@@ -12,7 +12,11 @@ T_LINK7_HAND = se3.from_quat_wxyz(np.array([0.9238795, 0, 0, -0.3826834]), np.ar
 
 
 def panda_arm() -> ArmModel:
-    """The arm behind it: kinematics, and CAD of the links that are seen with the gripper. Fetches as `panda_gripper`."""
+    """The arm behind it: kinematics, and CAD of the links that are seen with the gripper.
+
+    Raises:
+        ValueError: as `panda_gripper`.
+    """
     robot = RobotDescription.load("fer")
     return ArmModel(
         Ts_link_joint=robot.Ts_link_joint,

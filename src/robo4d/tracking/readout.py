@@ -21,11 +21,12 @@ from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.clip import Clip
 from robo4d.tracking.evidence import Reason
 from robo4d.tracking.follow import ArmFollower, Estimate, GripperPrior, Limits, Watch, separate
-from robo4d.tracking.geometric import GeometricTracker, GeometricTrackerConfig
+from robo4d.tracking.geometric import GeometricTracker
 from robo4d.tracking.judge import Judge, background
 from robo4d.tracking.mechanism import FreeHand, HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter, OpenRule
 from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.search import GeometricTrackerConfig
 from robo4d.video import PointmapVideo
 
 BOTH_VIEWS = -1

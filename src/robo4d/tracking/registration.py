@@ -11,9 +11,9 @@ from jaxtyping import Float, Float32
 from numpy import ndarray as Array
 
 from robo4d.tracking.gripper import Part
-from robo4d.tracking.view import DepthView
 from robo4d.tracking.mechanism import Mechanism
 from robo4d.tracking.rendering import Surface
+from robo4d.tracking.view import DepthView
 
 _GATES_M = (0.04, 0.03, 0.02, 0.02)
 """Difference of depth [m] up to which a pixel takes part, in each iteration."""

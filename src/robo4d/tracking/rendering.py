@@ -255,9 +255,7 @@ def sample_surface(parts: Mapping[Part, Mesh], scene: "EmbreeScene", count: int)
     )
 
 
-def _visible(
-    scene: "EmbreeScene", points: Float[Array, "n 3"], normals: Float[Array, "n 3"]
-) -> Bool[Array, "d n"]:
+def _visible(scene: "EmbreeScene", points: Float[Array, "n 3"], normals: Float[Array, "n 3"]) -> Bool[Array, "d n"]:
     """From which of `DIRECTIONS` each point on the surface of a body is seen."""
     side = np.sign(normals @ DIRECTIONS.T)[..., None]  # CAD need not be oriented: each side is looked at
     origins = points[:, None] + _SKIN * side * normals[:, None]

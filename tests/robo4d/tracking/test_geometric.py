@@ -7,9 +7,9 @@ from box_scene import CAMERAS, MODEL, ROOM, Box, frame, gripper, path
 from robo4d import se3
 from robo4d.tracking import GeometricTracker, GeometricTrackerConfig, GripperRenderer
 from robo4d.tracking.degrade import Degradation, degrade_depth
-from robo4d.tracking.geometric import SearchRound
 from robo4d.tracking.judge import background
 from robo4d.tracking.mechanism import FreeHand
+from robo4d.tracking.search import SearchRound
 
 RENDERER = GripperRenderer(MODEL)
 

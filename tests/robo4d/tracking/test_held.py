@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from box_scene import CAMERAS, MODEL, ROOM, Box, film, frame, gripper, path
 
-from robo4d import se3
 from robo4d.tracking import GripperRenderer, track_video
 from robo4d.tracking.held import HeldObject
 from robo4d.tracking.judge import Judge, background
