@@ -54,6 +54,7 @@ class ArmPath:
         frames_s: Float[Array, " t"],
         *,
         samples: int,
+        posture: Float[Array, "7"] | None = None,
     ) -> "tuple[ArmPath, Verdict | None]":
         """Joint positions along a path, and the refusal if there are none or they are singular.
 
@@ -65,11 +66,12 @@ class ArmPath:
             frames_s: Video times of the poses that the path passes [s], 0 first: between two of them it is one piece.
             samples: Postures to solve for, at least; as many for each piece. The samples of the result are these and
                 the ones halfway between them.
+            posture: What the joints shall be near to, as far as the path allows [rad]; `start` if left out.
         """
         pieces = 2 * max(_PIECE_SAMPLES, math.ceil(samples / (len(frames_s) - 1)))
         times = np.interp(np.arange(pieces * (len(frames_s) - 1) + 1) / pieces, np.arange(len(frames_s)), frames_s)
         Ts_world_tcp, first, second = path.derivatives(times)
-        solved, jacobians, errors = kinematics.follow(Ts_world_tcp[::2], start)
+        solved, jacobians, errors = kinematics.follow(Ts_world_tcp[::2], start, posture)
         joint_path = make_interp_spline(times[::2], solved, k=5)
         result = cls(
             path=path,

@@ -11,7 +11,7 @@ from robo4d.planning.robot import MountedArm
 _DAMPING = 1e-6
 """Added to J J^T: keeps steps finite at singularities without a visible error elsewhere."""
 _POSTURE_GAIN = 0.1
-"""Share of the distance to the start posture that each step takes away, as far as the TCP stays where it is."""
+"""Share of the distance to the wanted posture that each step takes away, as far as the TCP stays where it is."""
 _ITERATIONS = 2
 """Newton steps per sample: from a pose a centimetre away the error falls below a micrometre. Their number is fixed
 because ending early would make the joint path uneven."""
@@ -55,15 +55,16 @@ class ArmKinematics:
         return pin.getFrameJacobian(self._model, self._data, self._tcp, pin.ReferenceFrame.LOCAL)
 
     def follow(
-        self, Ts_world_tcp: Float[Array, "n 4 4"], start: Float[Array, "7"]
+        self, Ts_world_tcp: Float[Array, "n 4 4"], start: Float[Array, "7"], posture: Float[Array, "7"] | None = None
     ) -> tuple[Float[Array, "n 7"], Float[Array, "n 6 7"], Float[Array, " n"]]:
         """Joint positions along a dense path: damped least squares, each pose from the one before, without jumps.
 
-        The seventh degree of freedom stays as near to the start posture as the path allows.
+        The seventh degree of freedom comes as near to a posture as the path allows.
 
         Args:
             Ts_world_tcp: Poses, close to each other; the first is that of `start`.
             start: Joint positions at the start [rad].
+            posture: Joint positions [rad] to be near to; those of the start if left out.
 
         Returns:
             Joint positions [rad], Jacobians in TCP axes, and the error left [m and rad, as one norm]: a pose out of
@@ -73,17 +74,17 @@ class ArmKinematics:
         jacobians = np.empty((len(Ts_world_tcp), 6, 7))
         Ts_world_reached = np.empty_like(Ts_world_tcp)
         damping = _DAMPING * np.eye(6)
-        q = start
+        q, wanted = start, start if posture is None else posture
         for index, T_world_target in enumerate(Ts_world_tcp):
             target = pin.SE3(T_world_target)
-            posture = _POSTURE_GAIN * (start - q)
+            aside = _POSTURE_GAIN * (wanted - q)
             for _ in range(_ITERATIONS):
                 J = jacobians[index] = self.jacobian(q)
                 T_world_tcp = pin.updateFramePlacement(self._model, self._data, self._tcp)
                 error = pin.log6(T_world_tcp.actInv(target)).vector
-                # J^+ error + (1 - J^+ J) posture, with one solve.
-                q = q + posture + J.T @ np.linalg.solve(J @ J.T + damping, error - J @ posture)
-                posture = np.zeros(7)  # the later steps only correct what this one left
+                # J^+ error + (1 - J^+ J) aside, with one solve.
+                q = q + aside + J.T @ np.linalg.solve(J @ J.T + damping, error - J @ aside)
+                aside = np.zeros(7)  # the later steps only correct what this one left
             joints[index] = q
             Ts_world_reached[index] = self.forward(q)
         return joints, jacobians, np.linalg.norm(se3.log(se3.inverse(Ts_world_reached) @ Ts_world_tcp), axis=-1)

@@ -35,6 +35,8 @@ _COLLISION_FIXES = {
     Code.ARM_COLLISION: "check the poses of the arms' bases in the configuration",
     Code.SCENE_COLLISION: "correct this box in the configuration if it stands elsewhere",
 }
+_ELBOW_MATTERS = (Code.UNREACHABLE, Code.SINGULAR, Code.JOINT_POSITION)
+"""Refusals that the same path may escape with another course of the elbow."""
 STAGES = ("smoothing", "kinematics", "collisions", "timing", "limits")
 """What planning consists of, in this order; the first includes the checks of states and tracks, the second paths."""
 _RESIDUAL_SCALE_M = 0.02
@@ -171,16 +173,8 @@ class Planner:
         on_stage("smoothing")
         paths: dict[str, ArmPath] = {}
         for name, frames in keyframes.items():
-            path = PosePath(frames.times_s, frames.Ts_world_tcp)
-            paths[name], verdict = ArmPath.solve(
-                name,
-                path,
-                self._kinematics[name],
-                current.joints[name],
-                frames.times_s,
-                samples=self._config.path_samples,
-            )
-            if verdict := verdict or self._check_path(name, paths[name]):
+            paths[name], verdict = self._solve(name, frames, current.joints[name])
+            if verdict:
                 return refused(verdict)
         on_stage("kinematics")
         if verdict := self._check_collisions(paths, current):
@@ -219,6 +213,26 @@ class Planner:
         Ts_world_tcp, outlier = smoothed(track.times_s, Ts_world_raw, weights, self._config.smoothing)
         Ts_world_tcp = moved_inside(self._arms[name], Ts_world_tcp, self._config.gates)
         return Keyframes(times_s=track.times_s, Ts_world_raw=Ts_world_raw, Ts_world_tcp=Ts_world_tcp, outlier=outlier)
+
+    def _solve(self, name: str, frames: Keyframes, start: Float[Array, "7"]) -> tuple[ArmPath, Verdict | None]:
+        """Joints along a path: as near as can be to where they start, or else to the middle of their ranges."""
+        robot, path = self._arms[name].robot, PosePath(frames.times_s, frames.Ts_world_tcp)
+        solved: list[tuple[ArmPath, Verdict | None]] = []
+        for posture in (start, (robot.lower + robot.upper) / 2):
+            arm_path, verdict = ArmPath.solve(
+                name,
+                path,
+                self._kinematics[name],
+                start,
+                frames.times_s,
+                samples=self._config.path_samples,
+                posture=posture,
+            )
+            solved.append((arm_path, verdict or self._check_path(name, arm_path)))
+            refusal = solved[-1][1]
+            if refusal is None or refusal.code not in _ELBOW_MATTERS:
+                return solved[-1]
+        return solved[0]
 
     def _check_path(self, name: str, path: ArmPath) -> Verdict | None:
         arm, gates = self._arms[name], self._config.gates

@@ -89,6 +89,15 @@ def test_following_a_path_reaches_every_pose_without_jumps(kinematics):
     assert np.abs(np.diff(joints, 2, axis=0)).max() < 0.005
 
 
+def test_the_elbow_comes_near_to_the_wanted_posture(kinematics):
+    start = RobotState.example().joints["left"]
+    Ts = np.repeat(kinematics["left"].forward(start)[None], 200, axis=0)
+    elsewhere = start + np.array([0.5, 0.0, -0.5, 0.0, 0.3, 0.0, 0.0])
+    joints, _, errors = kinematics["left"].follow(Ts, start, elsewhere)
+    assert errors.max() < 1e-3
+    assert np.linalg.norm(joints[-1] - elsewhere) < np.linalg.norm(start - elsewhere) - 0.1
+
+
 def test_a_pose_out_of_reach_leaves_an_error(kinematics):
     start = RobotState.example().joints["left"]
     T_world_start = kinematics["left"].forward(start)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from robo4d.plan import Code
+from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.limits import MotionLimits, check_motion
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.planning.robot import Box, Rates, RobotState, two_arms
@@ -170,6 +171,16 @@ def test_joint_position(verdict, straight):
     got = verdict(straight(move=(0, 0, 0), turn=(0, 0, -2.3)))
     assert got.code == Code.JOINT_POSITION
     assert "joint 7 would be at 2.6" in got.reason
+
+
+def test_a_path_on_which_the_elbow_must_give_way_is_not_refused(verdict, straight, state, arms):
+    joints = np.array([0.5, -0.8, 0.7, -2.8, -0.7, 0.8, 1.0])
+    track = straight(move=(-0.2, 0, 0.2), joints=joints)
+    kinematics = ArmKinematics(arms[0])
+    as_it_is, _, _ = kinematics.follow(track.Ts_world_tcp, joints)
+    assert as_it_is[:, 5].min() < 0.17  # nearer to the end of its range than is allowed
+    posed = RobotState.at_rest(state.stamp_ns, {**state.joints, "left": joints})
+    assert verdict(track, observed=posed, current=posed).accepted
 
 
 RATES = {
