@@ -98,15 +98,29 @@ def reaching_out(arm: str, Ts_world_tcp: Float[Array, "n 4 4"], elevation: float
 
 def awkwardness(Ts_world_tcp: Float[Array, "n 4 4"], Ts_world_best: Float[Array, "n 4 4"]) -> Float[Array, " n"]:
     """Square of the angle [rad^2] to the best orientation; infinite where the fingers would touch the table."""
-    lowest = (Ts_world_tcp[:, 2, :3] @ _FINGERTIPS.T).min(axis=1) + Ts_world_tcp[:, 2, 3]
     _, angle = se3.distance(Ts_world_tcp, Ts_world_best)
-    return np.where(lowest < _TABLE_CLEARANCE, np.inf, angle**2)
+    return np.where(sunk(Ts_world_tcp) > 1e-9, np.inf, angle**2)
+
+
+def sunk(Ts_world_tcp: Float[Array, "n 4 4"]) -> Float[Array, " n"]:
+    """How much higher the poses must be for the fingers to clear the table [m]."""
+    lowest = (Ts_world_tcp[:, 2, :3] @ _FINGERTIPS.T).min(axis=1) + Ts_world_tcp[:, 2, 3]
+    return np.maximum(_TABLE_CLEARANCE - lowest, 0.0)
+
+
+def lifted(Ts_world_a: Float[Array, "n 4 4"], height_m: Float[Array, " n"]) -> Float[Array, "n 4 4"]:
+    """The poses, so much higher [m]."""
+    moved = Ts_world_a.copy()
+    moved[:, 2, 3] += height_m
+    return moved
 
 
 _FINGERTIPS = np.array([[x, y, 0.009] for x in (-0.01, 0.01) for y in (-0.06, 0.06)])
 """Outer corners of the open fingers, TCP frame [m]."""
 _TABLE_CLEARANCE = 0.002
 """[m]."""
+_HIGHEST_DROP_M = 0.02
+"""From where things are let go, above where they lie [m]."""
 
 
 class PickAndPlace:
@@ -190,6 +204,9 @@ class PickAndPlace:
         if self._phase == "carry":
             T_object_tcp = se3.inverse(state.T_world_body[self._job.object]) @ arm.T_world_tcp
             goals = self._job.goals(state)
+            # A thing that is held deeper than it was meant to be is laid down from a little higher.
+            missing_m = sunk(goals @ T_object_tcp)
+            goals = lifted(goals, np.where(missing_m < _HIGHEST_DROP_M, missing_m, 0))
             costs = self._job.cost(state, np.repeat(arm.T_world_tcp[None], len(goals), axis=0), goals @ T_object_tcp)
             route = self._job.route(state, goals[np.argmin(costs)])
             return [T_world_tcp, *(T_world_object @ T_object_tcp for T_world_object in route)]
