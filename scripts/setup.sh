@@ -8,7 +8,7 @@ PYTHON=${PYTHON:-python3} TORCH=${TORCH:-torch==2.13.0}
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# --- What the system must have: a compiler and cmake for the ROS messages, GL for the cameras, X11 and OpenMP for open3d.
+# --- What the system must have: a compiler and cmake for the ROS messages, GL for the cameras, X11, OpenMP and USB for open3d.
 has_library() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q "$1"; }
 missing=()
 command -v g++ >/dev/null || missing+=(g++)
@@ -19,6 +19,7 @@ has_library libGL.so.1 || missing+=(libgl1)
 compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || compgen -G '/usr/lib/*/libgallium*' >/dev/null || missing+=(libgl1-mesa-dri)
 has_library libgomp.so.1 || missing+=(libgomp1)
 has_library libX11.so.6 || missing+=(libx11-6)
+has_library libusb-1.0.so.0 || missing+=(libusb-1.0-0)
 if ! command -v "$PYTHON" >/dev/null; then
     missing+=(python3 python3-venv python3-dev)
 elif [[ $("$PYTHON" -c 'import sys; print(sys.prefix)') == /usr ]]; then # Debian's own Python comes in parts

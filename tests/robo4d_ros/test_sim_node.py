@@ -173,7 +173,7 @@ def test_an_arm_goes_to_its_target_pose_and_holds_it(cell, frame):
     poses = cell.listen(PoseStamped, "left/current_pose")
     publisher = cell.publisher(PoseStamped, "left/target_pose")
     publisher.publish(target(T_frame_target, frame))
-    poses.wait(lambda m: distance_to(T_world_target)(m) < 0.005)
+    poses.wait(lambda m: distance_to(T_world_target)(m) < 0.002)
     assert_holds(poses, lambda: None, current_pose(poses))
 
 
