@@ -31,6 +31,8 @@ class Limits:
 
     trusted: float = 0.6
     """Least confidence. In the simulated cell with 5 mm of noise, less than 1 % of the poses above it are wrong."""
+    trusted_with_arm: float = 0.45
+    """The same where the arm is followed with the gripper, and tells where a hand is of which little is seen."""
     doubt_per_s: float = 0.06
     """What the least confidence rises by with each second that the gripper was lost [1/s]: the farther it may be, the
     more there is that looks like it, other parts of the arm above all."""
@@ -48,8 +50,8 @@ class Limits:
     def __post_init__(self) -> None:
         """Refuse limits that trust everything or nothing."""
         positive = (self.doubt_per_s, self.max_speed_m_s, self.slack_m, self.prior_m, self.prior_deg, self.apart_m)
-        if min(positive) <= 0 or not 0 < self.trusted < 1:
-            raise ValueError(f"limits must be positive, trusted between 0 and 1, got {self}")
+        if min(positive) <= 0 or not (0 < self.trusted < 1 and 0 < self.trusted_with_arm < 1):
+            raise ValueError(f"limits must be positive, trusted and trusted_with_arm between 0 and 1, got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ default, `joint`, registers the CAD with both views at once: a gripper hidden fr
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -117,23 +117,28 @@ def track_video(
     groups = {view: (view,) for view in range(len(backgrounds))}
     if config.fusion == "joint":
         groups = {BOTH_VIEWS if len(backgrounds) > 1 else 0: tuple(range(len(backgrounds)))}
-    meter, search = OpeningMeter(renderer, config.tolerance_m), _search(config, clip)
+    meter = OpeningMeter(renderer, config.tolerance_m)
 
-    def watch(name: str, view: int) -> Watch:
-        mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[name]
-        mechanism = _mechanism(priors[name], renderer, arm)
-        return Watch(
-            view=view,
-            frames=[[moment[v] for v in groups[view]] for moment in clip.frames],
-            masks=None if mask is None else [[mask[v, t] for v in groups[view]] for t in range(len(clip.frames))],
-            tracker=make_tracker(mechanism, mine, search),
-            judge=Judge(renderer, config.tolerance_m, mine, mechanism if isinstance(mechanism, HandOnArm) else None),
-        )
+    def follow(name: str) -> ArmFollower:
+        mechanism, limits = _mechanism(priors[name], renderer, arm), config.limits
+        on_arm = mechanism if isinstance(mechanism, HandOnArm) else None
+        if on_arm:
+            limits = replace(limits, trusted=limits.trusted_with_arm)
+        search = _search(config, limits, clip)
 
-    followers = {
-        name: ArmFollower([watch(name, view) for view in groups], prior, renderer, meter, config.limits)
-        for name, prior in priors.items()
-    }
+        def watch(view: int) -> Watch:
+            mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[name]
+            return Watch(
+                view=view,
+                frames=[[moment[v] for v in groups[view]] for moment in clip.frames],
+                masks=None if mask is None else [[mask[v, t] for v in groups[view]] for t in range(len(clip.frames))],
+                tracker=make_tracker(mechanism, mine, search),
+                judge=Judge(renderer, config.tolerance_m, mine, on_arm),
+            )
+
+        return ArmFollower([watch(view) for view in groups], priors[name], renderer, meter, limits)
+
+    followers = {name: follow(name) for name in priors}
     estimates: dict[str, list[Estimate]] = {name: [] for name in followers}
     for t, time_s in enumerate(clip.times_s):
         for follower in followers.values():
@@ -153,11 +158,11 @@ def _mechanism(prior: GripperPrior, renderer: GripperRenderer, arm: ArmRenderer 
     return HandOnArm(renderer, arm, T_world_base=T_world_base, joints=prior.joints)
 
 
-def _search(config: ReadoutConfig, clip: Clip) -> GeometricTrackerConfig:
+def _search(config: ReadoutConfig, limits: Limits, clip: Clip) -> GeometricTrackerConfig:
     step_s = float(np.median(np.diff(clip.times_s)))
     return GeometricTrackerConfig(
         tolerance_m=config.tolerance_m,
-        trusted=config.limits.trusted,
+        trusted=limits.trusted,
         step_m=max(config.speed_m_s * step_s, _LEAST_STEP_M),
         step_deg=max(config.turn_deg_s * step_s, _LEAST_STEP_DEG),
     )
