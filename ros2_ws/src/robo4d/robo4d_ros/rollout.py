@@ -69,13 +69,23 @@ def _run_task(
     with tempfile.TemporaryDirectory(prefix="robo4d_") as folder:
         file = Path(folder) / "rollout.yaml"
         file.write_text(yaml.safe_dump(node_parameters(config)))
-        given = {"sim": "true", "task": task, "generator": config.generator, "auto_approve": "true"}
-        arguments = [f"{name}:={value}" for name, value in (given | {"params_file": file}).items()]
-        with running(node, *arguments) as stack:
+        given = launch_arguments(task, config) | {"params_file": str(file)}
+        with running(node, *(f"{name}:={value}" for name, value in given.items())) as stack:
             stack.wait(lambda: node.newest_ns, _START_S, "the first pair of images")
             for job in jobs:
                 finished(job, run_episode(stack, node, job, progress))
     node.destroy_node()
+
+
+def launch_arguments(task: str, config: RolloutConfig) -> dict[str, str]:
+    """What bringup is given."""
+    return {
+        "sim": "true",
+        "task": task,
+        "generator": config.generator,
+        "readout": config.readout,
+        "auto_approve": "true",
+    }
 
 
 def node_parameters(config: RolloutConfig) -> dict[str, dict[str, dict[str, object]]]:
