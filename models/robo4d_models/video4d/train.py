@@ -4,17 +4,18 @@ Runs on one CPU core, on all of them (OMP_NUM_THREADS says how many) or on a GPU
 `torchrun` on several.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
@@ -64,8 +65,8 @@ def train(
         data: Folder of samples from `robo4d make-samples`, which may still grow; for svd, of episodes from
             `robo4d collect`.
         out: Folder of the weights (<part>.safetensors, which `TinyGenerator.load` reads) and, in <part>/, of
-            checkpoints and curves. Training goes on from what is in it. A few-step student of the weights in it
-            becomes a folder of weights of its own: few_step/.
+            checkpoints and curves. Training goes on from what is in it, be it only weights. A few-step student of
+            the weights in it becomes a folder of weights of its own: few_step/.
         preset: Which model.
         part: Which part of the preset: of tiny plan (unless told otherwise), refiner, segmenter, localiser, or
             few_step; of svd network (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
@@ -182,8 +183,23 @@ def train(
                 ),
             )
 
+    if weights.is_file() and not checkpoints.newest(out / part):
+        begin_with(weights, model, about[0])
+        Console().print(f"beginning with the weights of {weights}")
     trainer = Trainer(training, config, out=out / part, weights=weights, about=about, accelerator=accelerator)
     trainer.run(batches, validate, slice_minutes=slice_minutes)
+
+
+def begin_with(weights: Path, model: nn.Module, config: dict[str, Any]) -> None:
+    """Load the weights of an earlier run, of which no checkpoint is left, or which shipped, into a network.
+
+    Raises:
+        ValueError: they are of a network of another configuration.
+    """
+    values, theirs = checkpoints.load_weights(weights)
+    if theirs != json.loads(json.dumps(config)):
+        raise ValueError(f"{weights} has {theirs}, the network to train {config}: train it in a folder of its own")
+    model.load_state_dict(values, strict=False)  # with the refiner come constants that are not its own
 
 
 def plan_step(model: PlanModel, sample: PlanSample) -> dict[str, Tensor]:

@@ -115,6 +115,24 @@ def test_a_line_that_a_kill_cut_off_is_left_out_of_the_curve(tmp_path):
     assert [row["step"] for row in checkpoints.read_curve(path)] == [1, 2]
 
 
+def test_weights_without_a_checkpoint_are_where_training_begins(samples, uninterrupted, tmp_path):
+    shutil.copy(uninterrupted / "plan.safetensors", tmp_path)
+    train(data=samples, out=tmp_path, tasks=TASKS, config=replace(CONFIG, learning_rate=0.0))
+    ours, _ = checkpoints.load_weights(tmp_path / "plan.safetensors")
+    theirs, _ = checkpoints.load_weights(uninterrupted / "plan.safetensors")
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_of_another_network_are_not_begun_with(samples, tmp_path):
+    small = RefinerConfig(widths=(16, 24, 32), joint_layers=0)
+    train(data=samples, out=tmp_path, part="refiner", tasks=TASKS, refiner=small, smoke=True)
+    shutil.rmtree(tmp_path / "refiner")
+    with pytest.raises(ValueError, match="train it in a folder of its own"):
+        train(
+            data=samples, out=tmp_path, part="refiner", tasks=TASKS, refiner=replace(small, joint_layers=1), smoke=True
+        )
+
+
 @pytest.mark.parametrize("part", ["refiner", "segmenter", "localiser"])
 def test_the_other_parts_are_trained_by_the_same_command(samples, tmp_path, part):
     train(data=samples, out=tmp_path, part=part, tasks=TASKS, smoke=True)
