@@ -129,7 +129,8 @@ class Judge:
     ) -> Evidence:
         """The evidence of all views together.
 
-        Where a hand stands still at the known pose, what is not seen of it says nothing against it.
+        Where a hand stands still at the known pose, what is not seen of it says nothing against it, but it takes
+        the hand itself to bear that out: links that stand still with it are background.
 
         Args:
             T_world_hand: The pose.
@@ -144,7 +145,8 @@ class Judge:
         metres, radians = se3.distance(self.T_world_known, T_world_hand)
         if metres > _STAYS_M or radians > _STAYS_RAD or not self.unchanged(opening_m, views):
             return evidence
-        return max(evidence, evidence.seen, key=lambda one: one.confidence)
+        hand = pooled([self._judge_view(T_world_hand, opening_m, view, None) for view in views]).seen
+        return max(evidence, hand, key=lambda one: one.confidence)
 
     def unchanged(self, opening_m: float, views: tuple[DepthView, ...]) -> bool:
         """Whether the images show the same as before in and around the hand at the known pose: it has not moved."""

@@ -138,3 +138,19 @@ def test_a_hand_behind_its_own_arm_contradicts_nothing(mechanism):
     elsewhere = READY + np.array([0, 0, 0, 0, 0, 0.5, 0])
     moved = mechanism.placements(elsewhere[None])[0][0]
     assert judge.judge(moved, 0.08, views, joints=elsewhere).confidence < explained.confidence - 0.2
+
+
+def test_links_that_stand_still_with_their_hand_take_nothing_from_what_is_seen_of_it(mechanism):
+    hand = mechanism.placements(READY[None])[0][0]
+    # A plate leaves little more of the hand than a fingertip, and the links behind it look like the background.
+    shifted = hand @ se3.translation(0.0, 0.035, 0.0)
+    scene = [*ROOM, *_link_boxes(mechanism, READY).values(), *gripper(hand, 0.08, forearm=False)]
+    frames = [frame([*scene, _plate(camera, shifted)], camera) for camera in CAMERAS]
+
+    def evidence(joints):
+        judge = Judge(RENDERER, 0.015, [one.depth for one in frames], mechanism=mechanism)
+        judge.spare(frames, hand, 0.08)
+        return judge.judge(hand, 0.08, judge.views(frames), joints=joints)
+
+    assert evidence(None).confidence > 0.5
+    assert evidence(READY).confidence >= evidence(None).confidence
