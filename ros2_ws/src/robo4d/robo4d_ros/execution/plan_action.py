@@ -18,6 +18,9 @@ from robo4d_ros.plan_conversions import plan_from_message
 
 _FEEDBACK_TICKS = 10
 """Ticks from one feedback to the next."""
+_RESULT_S = 10
+"""How long a goal is kept after its end, for those who ask late. Each holds its plan, about 0.2 MB, and rclpy would keep
+them for a quarter of an hour."""
 
 
 class PlanAction:
@@ -37,7 +40,14 @@ class PlanAction:
         # Reading a plan takes longer than a tick, so that it is kept as bytes, and read in another thread.
         self._worker = ThreadPoolExecutor(1)
         node.create_subscription(PlanMessage, "plan", self._take_plan, LATCHED, raw=True)
-        self._server = ActionServer(node, ExecutePlan, "execute_plan", self._execute, cancel_callback=self._cancel)
+        self._server = ActionServer(
+            node,
+            ExecutePlan,
+            "execute_plan",
+            self._execute,
+            cancel_callback=self._cancel,
+            result_timeout=_RESULT_S,
+        )
 
     def tick(self, outputs: Outputs) -> None:
         """Tell the goal's sender what the executor did."""
