@@ -19,7 +19,7 @@ from robo4d_ros.plan_conversions import plan_from_message
 _FEEDBACK_TICKS = 10
 """Ticks from one feedback to the next."""
 _RESULT_S = 10
-"""How long a goal is kept after its end, for those who ask late. Each holds its plan, about 0.2 MB, and rclpy would keep
+"""How long a goal is kept after its end, for those who ask late. Each holds its plan, about 0.2 MB; rclpy would keep
 them for a quarter of an hour."""
 
 
