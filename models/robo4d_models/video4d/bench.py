@@ -135,9 +135,10 @@ def bench_tiny(
     processor = torch.device("cpu")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     load = [os.getloadavg()[0]]
-    attempt = attempt_of(size=config.size, frames=config.frames, period_s=config.period_s)
-    pair, state = observed(attempt)
     values, sizes = checkpoints.load_weights(checkpoint / "refiner.safetensors")
+    robot = RobotModel.from_tensors(values)
+    attempt = attempt_of(robot, size=config.size, frames=config.frames, period_s=config.period_s)
+    pair, state = observed(attempt)
     refiner_config = RefinerConfig(widths=tuple(sizes["widths"]), joint_layers=sizes["joint_layers"])
 
     def plan_model() -> nn.Module:
@@ -200,7 +201,6 @@ def bench_tiny(
         plans = PlanBatches(
             folder, batch=batch, size=PLAN_SIZE, seed=0, augmentation=Augmentation(), length=1 + repetitions
         )
-        robot = RobotModel.from_tensors(values)
         drafts = RefinerBatches(folder, batch=batch, seed=0, length=1 + repetitions, robot=robot)
         measure_training("tiny: training of the plan model", plan_model, plan_step, plans)
         measure_training("tiny: training of the refiner", refiner, refiner_step, drafts)

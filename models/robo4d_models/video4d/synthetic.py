@@ -1,4 +1,4 @@
-"""An attempt that needs no simulator: two views of a plane, and a gripper that closes on it and lifts. For timing."""
+"""An attempt that needs no simulator: two views of a robot over a plane, that reaches down and lifts. For timing."""
 
 import tempfile
 from collections.abc import Generator
@@ -13,13 +13,21 @@ from robo4d.geometry import Camera, Intrinsics, look_at, se3
 from robo4d_models.video4d.coding import ARMS, OPEN_WIDTH, TASKS, RobotState
 from robo4d_models.video4d.data import DEPTH_UNIT, SampleFolder, moment_dtype, stored_view
 from robo4d_models.video4d.keyframes import SLOTS
+from robo4d_models.video4d.robot_model import ARM_PARTS, RobotModel, gripper_poses
 
 _READY = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785)
 """Franka's ready pose [rad]."""
 
 
-def attempt_of(*, size: int, frames: int, period_s: float) -> Array:
-    """What `data.SampleFolder` reads: square images of a moment, and of the frames that follow it."""
+def attempt_of(robot: RobotModel, *, size: int, frames: int, period_s: float) -> Array:
+    """What `data.SampleFolder` reads: square images of a moment, and of the frames that follow it.
+
+    Args:
+        robot: Of each arm, as its joints have it at the first moment: a generator refuses images that do not show it.
+        size: Height and width of the images [px].
+        frames: Moments after the first one.
+        period_s: Time between moments [s].
+    """
     rng, moments = np.random.default_rng(0), 1 + frames
     attempt = np.zeros(moments, moment_dtype(2, size))
     k = Intrinsics.from_fovy(60.0, width=size, height=size)
@@ -42,7 +50,19 @@ def attempt_of(*, size: int, frames: int, period_s: float) -> Array:
     attempt["keyframe_T_world_tcp"] = attempt["T_world_tcp"][:, None]
     attempt["keyframe_duration_s"], attempt["keyframe_known"] = 1.0, True
     attempt["next_slot"] = SLOTS - 1
+    _show(robot, attempt)
     return attempt
+
+
+def _show(robot: RobotModel, attempt: Array) -> None:
+    """Put the robot in front of the plane, in all images where it is at the first moment."""
+    arms: list[dict[str, Array]] = []
+    for T_world_tcp in attempt["T_world_tcp"][0].astype(float):
+        links = robot.follow(T_world_tcp[None], np.array(_READY))[0]
+        arms.append(dict(zip(ARM_PARTS, links, strict=True)) | gripper_poses(T_world_tcp, OPEN_WIDTH))
+    for view in range(2):
+        depth = robot.see(stored_view(attempt[0], view).camera, arms).depth
+        attempt["depth"][:, view] = np.where(depth > 0, np.round(depth / DEPTH_UNIT), attempt["depth"][:, view])
 
 
 def observed(attempt: Array) -> tuple[RgbdPair, RobotState]:

@@ -4,11 +4,15 @@ from dataclasses import asdict
 import pytest
 import torch
 from ball_world import plates
+from robo4d import shipped
 from robo4d_models.video4d import bench, checkpoints
+from robo4d_models.video4d.coding import TASKS
 from robo4d_models.video4d.peer import Peer
-from robo4d_models.video4d.pipeline import TinyConfig
+from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig
 from robo4d_models.video4d.refiner import Refiner, RefinerConfig
+from robo4d_models.video4d.robot_model import RobotModel
+from robo4d_models.video4d.synthetic import attempt_of, observed
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,15 @@ def figures(tmp_path_factory):
         json_file=path,
     )
     return json.loads(path.read_text())
+
+
+def test_the_shipped_model_accepts_the_images_that_it_is_timed_on():
+    config = TinyConfig(frames=1)
+    values, _ = checkpoints.load_weights(shipped.TINY / "refiner.safetensors")
+    robot = RobotModel.from_tensors(values)
+    pair, state = observed(attempt_of(robot, size=config.size, frames=config.frames, period_s=config.period_s))
+    generator = TinyGenerator.load(shipped.TINY, TASKS[0], state=lambda stamp_ns: state, config=config)
+    assert generator.generate(pair, seed=0).valid.any()
 
 
 def test_tiny_and_its_peer_are_measured_side_by_side(figures):
