@@ -4,7 +4,6 @@ from dataclasses import asdict
 import pytest
 import torch
 from ball_world import plates
-from robo4d import shipped
 from robo4d_models.video4d import bench, checkpoints
 from robo4d_models.video4d.coding import TASKS
 from robo4d_models.video4d.peer import Peer
@@ -13,6 +12,8 @@ from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig
 from robo4d_models.video4d.refiner import Refiner, RefinerConfig
 from robo4d_models.video4d.robot_model import RobotModel
 from robo4d_models.video4d.synthetic import attempt_of, observed
+
+from robo4d import shipped
 
 
 @pytest.fixture(scope="module")
