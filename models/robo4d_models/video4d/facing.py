@@ -20,8 +20,9 @@ def surface_normals(points: Float[Tensor, "*b 3 h w"], valid: Float[Tensor, "*b 
     down = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
     around = functional.pad(valid.flatten(0, -3), (1, 1, 1, 1))
     usable = around[..., 1:-1, 2:] * around[..., 1:-1, :-2] * around[..., 2:, 1:-1] * around[..., :-2, 1:-1]
-    normals = functional.normalize(torch.linalg.cross(right, down, dim=1), dim=1) * usable[:, None]
-    return normals.unflatten(0, batch)
+    across = torch.linalg.cross(right, down, dim=1)
+    length = across.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+    return (across / length * usable[:, None]).unflatten(0, batch)
 
 
 def facings(normals: Float[Tensor, "b v 3 h w"]) -> Float[Tensor, "b v g h w"]:

@@ -264,9 +264,9 @@ class PlanModel(nn.Module):
         keys = torch.cat([self.vote_key(located), self.vote_state_key(state)], dim=1)
         keys = rearrange(keys, "b n (h c) -> b h n c", h=heads)
         usable = torch.cat([valid, repeat(observation.state_known, "b -> b a", a=len(ARMS))], dim=1) > 0.5
-        q = rearrange(self.vote_query(queries), "b q (h c) -> b h q c", h=heads)
-        logits = (q @ keys.transpose(-1, -2)).float() / math.sqrt(self.config.vote_width)
-        attention = logits.masked_fill(~usable[:, None, None], -1e4).softmax(dim=-1)
+        q = rearrange(self.vote_query(queries), "b q (h c) -> b h q c", h=heads) / math.sqrt(self.config.vote_width)
+        logits = (q @ keys.transpose(-1, -2)).float()
+        attention = torch.where(usable[:, None, None], logits, -1e4).softmax(dim=-1)
         votes = attention @ torch.where(usable[:, None, :, None], candidates, 0.0)
         weights = self.vote_weight(queries).float().softmax(dim=-1)
         values = torch.cat([self.vote_value(located), self.vote_state_value(state)], dim=1)
