@@ -2,6 +2,8 @@
 
 import ast
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -47,6 +49,24 @@ def test_the_executables_are_the_node_modules():
     )
     modules = (ROOT / "ros2_ws/src/robo4d/robo4d_ros").glob("*_node.py")
     assert {module.stem.removesuffix("_node") for module in modules} == set(executables)
+
+
+def test_a_build_without_links_holds_every_file_of_the_package(tmp_path):
+    package = tmp_path / "robo4d"
+    shutil.copytree(ROOT / "ros2_ws/src/robo4d", package, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_py", "--build-lib", tmp_path / "built"], cwd=package, check=True
+    )
+    files = {str(path.relative_to(package)) for path in package.glob("robo4d_ros/**/*") if path.is_file()}
+    assert "robo4d_ros/this_machine.xml" in files
+    assert [name for name in sorted(files) if not (tmp_path / "built" / name).exists()] == []
+
+
+def test_every_folder_that_is_installed_holds_files():
+    package = ROOT / "ros2_ws/src/robo4d"
+    folders = re.findall(r'files\("(\w+)"\)', (package / "setup.py").read_text())
+    assert folders
+    assert [name for name in folders if not any(path.is_file() for path in (package / name).glob("*"))] == []
 
 
 def test_an_unchanged_workspace_is_not_built_again():

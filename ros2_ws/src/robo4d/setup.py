@@ -19,11 +19,11 @@ setup(
     description="The ROS 2 nodes of Robo4D",
     license="Apache-2.0",
     packages=find_packages(include=["robo4d_ros", "robo4d_ros.*"]),
+    package_data={"robo4d_ros": ["this_machine.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/robo4d"]),
         ("share/robo4d", ["package.xml"]),
         ("share/robo4d/launch", files("launch")),
-        ("share/robo4d/config", files("config")),
         ("share/robo4d/rviz", files("rviz")),
     ],
     zip_safe=False,
