@@ -32,7 +32,8 @@ class Limits:
     trusted: float = 0.6
     """Least confidence. In the simulated cell with 5 mm of noise, less than 1 % of the poses above it are wrong."""
     trusted_with_arm: float = 0.45
-    """The same where the arm is followed with the gripper, and tells where a hand is of which little is seen."""
+    """The same of a pose for which the arm was followed with the gripper, and tells where a hand is of which little is
+    seen; not of one from an engine that follows the hand alone, whatever is known of the joints."""
     doubt_per_s: float = 0.06
     """What the least confidence rises by with each second that the gripper was lost [1/s]: the farther it may be, the
     more there is that looks like it, other parts of the arm above all."""
@@ -52,6 +53,10 @@ class Limits:
         positive = (self.doubt_per_s, self.max_speed_m_s, self.slack_m, self.prior_m, self.prior_deg, self.apart_m)
         if min(positive) <= 0 or not (0 < self.trusted < 1 and 0 < self.trusted_with_arm < 1):
             raise ValueError(f"limits must be positive, trusted and trusted_with_arm between 0 and 1, got {self}")
+
+    def needed(self, *, with_arm: bool) -> float:
+        """Least confidence of a pose, depending on whether the arm was followed with the gripper."""
+        return self.trusted_with_arm if with_arm else self.trusted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,10 @@ class Watch:
     def evidence(self, t: int, T_world_hand: Float[Array, "4 4"], opening_m: float) -> Evidence:
         """What the judge says of the pose that the tracker has found."""
         return self.judge.judge(T_world_hand, opening_m, self.views(t), joints=self.tracker.joints)
+
+    def trusted(self, limits: Limits) -> float:
+        """Least confidence of what the tracker has found."""
+        return limits.needed(with_arm=self.tracker.joints is not None)
 
     def views(self, t: int) -> tuple[DepthView, ...]:
         """What the judge sees at one moment."""
@@ -199,14 +208,15 @@ class ArmFollower:
                 watch.judge.spare(watch.frames[0], self._T_trusted, self._opening_m)
             T_world_hand = watch.register(0, self._T_trusted) if t == 0 else watch.track(t)
             evidence = watch.evidence(t, T_world_hand, self._opening_m)
-            if t == 0 and evidence.confidence < self._limits.trusted:
+            if t == 0 and evidence.confidence < watch.trusted(self._limits):
                 # The robot's state stands unless the images contradict it: half a gripper at the border agrees as well.
                 T_world_hand = self._T_trusted
                 evidence = watch.judge.judge(T_world_hand, self._opening_m, watch.views(t)).seen
             self._proposals.append(_Proposal(T_world_hand=T_world_hand, evidence=evidence, watch=watch))
         evidence, gap_s = self._best.evidence, time_s - self._time_trusted_s
         reach_m = self._limits.max_speed_m_s * gap_s
-        self._needed = self._limits.trusted + (0 if self.claims else self._limits.doubt_per_s * gap_s)
+        doubt = 0 if self.claims else self._limits.doubt_per_s * gap_s
+        self._needed = self._best.watch.trusted(self._limits) + doubt
         self._reason = Reason.TRUSTED
         if evidence.confidence < self._needed:
             self._reason = evidence.weakness
@@ -221,12 +231,12 @@ class ArmFollower:
 
     def conclude(self, t: int, time_s: float) -> Estimate:
         """Settle the frame, and put trackers that went astray back where the gripper was last seen, or is."""
-        best, limits = self._best, self._limits
+        best, trusted = self._best, self._best.watch.trusted(self._limits)
         confidence = best.evidence.confidence
         if self.claims:
             self._T_trusted, self._time_trusted_s = best.T_world_hand, time_s
-        elif confidence >= limits.trusted:
-            confidence = _REFUSED * limits.trusted
+        elif confidence >= trusted:
+            confidence = _REFUSED * trusted
         for proposal in self._proposals:
             lost = proposal.evidence.confidence < self._needed
             if t > 0 and ((self.claims and lost and proposal is not best) or (not self.claims and not lost)):
@@ -239,7 +249,7 @@ class ArmFollower:
             )
         elif t > 0 and self.claims:
             self._seen.append(_Seen(t, best.T_world_hand, views))
-        if self.claims or best.evidence.confidence >= _READABLE * limits.trusted:
+        if self.claims or best.evidence.confidence >= _READABLE * trusted:
             searched = self._meter.search(best.T_world_hand, views)
             self._opening_m = searched if np.isfinite(searched) else self._opening_m
             centroids = self._meter.centroids(best.T_world_hand, self._opening_m, views)

@@ -5,7 +5,7 @@ default, `joint`, registers the CAD with both views at once: a gripper hidden fr
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -120,11 +120,9 @@ def track_video(
     meter = OpeningMeter(renderer, config.tolerance_m)
 
     def follow(name: str) -> ArmFollower:
-        mechanism, limits = _mechanism(priors[name], renderer, arm), config.limits
+        mechanism = _mechanism(priors[name], renderer, arm)
         on_arm = mechanism if isinstance(mechanism, HandOnArm) else None
-        if on_arm:
-            limits = replace(limits, trusted=limits.trusted_with_arm)
-        search = _search(config, limits, clip)
+        search = _search(config, config.limits.needed(with_arm=on_arm is not None), clip)
 
         def watch(view: int) -> Watch:
             mine, mask = [backgrounds[v] for v in groups[view]], None if masks is None else masks[name]
@@ -136,7 +134,7 @@ def track_video(
                 judge=Judge(renderer, config.tolerance_m, mine, on_arm),
             )
 
-        return ArmFollower([watch(view) for view in groups], priors[name], renderer, meter, limits)
+        return ArmFollower([watch(view) for view in groups], priors[name], renderer, meter, config.limits)
 
     followers = {name: follow(name) for name in priors}
     estimates: dict[str, list[Estimate]] = {name: [] for name in followers}
@@ -158,11 +156,11 @@ def _mechanism(prior: GripperPrior, renderer: GripperRenderer, arm: ArmRenderer 
     return HandOnArm(renderer, arm, T_world_base=T_world_base, joints=prior.joints)
 
 
-def _search(config: ReadoutConfig, limits: Limits, clip: Clip) -> GeometricTrackerConfig:
+def _search(config: ReadoutConfig, trusted: float, clip: Clip) -> GeometricTrackerConfig:
     step_s = float(np.median(np.diff(clip.times_s)))
     return GeometricTrackerConfig(
         tolerance_m=config.tolerance_m,
-        trusted=limits.trusted,
+        trusted=trusted,
         step_m=max(config.speed_m_s * step_s, _LEAST_STEP_M),
         step_deg=max(config.turn_deg_s * step_s, _LEAST_STEP_DEG),
     )

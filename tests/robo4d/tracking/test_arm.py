@@ -7,7 +7,7 @@ from box_scene import CAMERAS, DOWNWARDS, MODEL, ROOM, Box, depth_image, film, f
 from robo4d import se3
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.robot import MountedArm, RobotDescription
-from robo4d.tracking import ArmModel, ArmRenderer, GripperRenderer, Mesh, track_video
+from robo4d.tracking import ArmModel, ArmRenderer, GripperRenderer, Limits, Mesh, track_video
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.mechanism import FreeHand, HandOnArm
 
@@ -123,6 +123,40 @@ def test_without_joints_the_gripper_is_followed_alone(hidden):
     one = track_video(video, pair, priors={"left": unknown}, renderer=RENDERER, arm=ARM_RENDERER).tracks["left"]
     other = track_video(video, pair, priors={"left": unknown}, renderer=RENDERER).tracks["left"]
     np.testing.assert_array_equal(one.Ts_world_tcp, other.Ts_world_tcp)
+
+
+class HandAlone:
+    """An engine that knows nothing of the arm, and finds the hand a little aside."""
+
+    joints = None
+
+    def __init__(self, hands):
+        self._found = iter(hands @ se3.translation(0.0, 0.0, 0.015))
+
+    def register(self, frames, *, masks=None, T_world_object=None):
+        return next(self._found)
+
+    def track(self, frames, *, masks=None):
+        return next(self._found)
+
+
+def test_a_hand_that_was_followed_without_its_arm_is_judged_by_itself_though_the_joints_are_known(mechanism):
+    joints = READY + np.linspace(0, 1, 3)[:, None] * np.array([0.2, 0.05, 0.0, 0.06, 0.0, 0.05, 0.05])
+    hands = mechanism.placements(joints)[0]
+    extra = [list(_link_boxes(mechanism, q).values()) for q in joints]
+    video, pair, priors = film({"left": hands}, extra=extra, forearm=False)
+    prior = dataclasses.replace(priors["left"], joints=joints[0])
+    track = track_video(
+        video,
+        pair,
+        priors={"left": prior},
+        renderer=RENDERER,
+        arm=ARM_RENDERER,
+        make_tracker=lambda *_: HandAlone(hands),
+    ).tracks["left"]
+    limits = Limits()
+    assert np.all((track.confidence[1:] > limits.trusted_with_arm) & (track.confidence[1:] < limits.trusted))
+    assert not track.inlier[1:].any()
 
 
 def test_a_hand_behind_its_own_arm_contradicts_nothing(mechanism):
