@@ -2,11 +2,13 @@
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from robo4d_ros import bringup
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
@@ -17,8 +19,18 @@ INSTRUCTIONS = [
 ]
 
 
+COMPOSE = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+DEVCONTAINER = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+
+
 def arguments_of(name: str) -> list[str]:
     return [arguments for instruction, arguments in INSTRUCTIONS if instruction == name]
+
+
+def started_by(command: list[str]) -> set[str]:
+    """The nodes that `ros2 launch robo4d bringup.launch.py ARGUMENT...` starts."""
+    assert command[:4] == ["ros2", "launch", "robo4d", "bringup.launch.py"]
+    return {spec.executable for spec in bringup.nodes(bringup.parse(dict(a.split(":=") for a in command[4:])))}
 
 
 @pytest.mark.parametrize("script", arguments_of("RUN"))
@@ -59,8 +71,37 @@ def test_the_last_user_of_each_target_is_not_root():
 
 def test_compose_and_devcontainer_build_targets_that_exist():
     targets = set(re.findall(r"^FROM \S+ AS (\w+)", DOCKERFILE, flags=re.MULTILINE))
-    services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
-    assert {service["build"]["target"] for service in services.values()} == {"dev", "runtime"} <= targets
-    devcontainer = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
-    assert devcontainer["build"]["target"] == "dev"
-    assert (ROOT / ".devcontainer" / devcontainer["build"]["dockerfile"]).exists()
+    services = COMPOSE["services"].values()
+    assert {service["build"]["target"] for service in services} == {"dev", "runtime"} <= targets
+    assert DEVCONTAINER["build"]["target"] == "dev"
+    assert (ROOT / ".devcontainer" / DEVCONTAINER["build"]["dockerfile"]).exists()
+    assert re.search(rf"useradd .*\b{DEVCONTAINER['remoteUser']}\b", DOCKERFILE)
+
+
+def test_what_the_image_and_compose_start_is_the_loop_on_a_real_cell():
+    loop = {"executor", "generator", "tracker", "planner", "session"}
+    assert started_by(json.loads(arguments_of("CMD")[-1])) == loop
+    command = COMPOSE["services"]["bringup"]["command"]
+    default = re.sub(r"\$\{BRINGUP:-(.*)\}", r"\1", command)
+    assert started_by(shlex.split(default)) == loop
+    assert started_by(shlex.split(command.replace("${BRINGUP:-generator:=tiny}", "sim:=true expert:=true"))) == {
+        "sim",
+        "expert",
+    }
+
+
+def test_everything_that_runs_in_the_image_finds_ros_and_the_health_check_is_a_command():
+    (entry,), (check,) = arguments_of("ENTRYPOINT"), arguments_of("HEALTHCHECK")
+    sourced = ["/ros_entrypoint.sh", "scripts/with_ros"]  # the first is the base image's, and sources /opt/ros
+    command = json.loads(check.split("CMD")[1])
+    assert json.loads(entry) == command[:2] == sourced
+    subprocess.run([*command[1:], "--help"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_development_container_is_set_up_by_what_sets_up_a_machine():
+    bash, option, script = DEVCONTAINER["postCreateCommand"]
+    ros = "source /opt/ros/jazzy/setup.bash"  # is not on every machine
+    assert script.startswith(ros)
+    dry = script.replace(ros, "true").replace("make ", "make --dry-run ")
+    shown = subprocess.run([bash, option, dry], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "scripts/setup.sh" in shown

@@ -136,6 +136,13 @@ def test_every_node_of_the_table_has_a_module():
         assert __import__(spec.module, fromlist=["main"]).main
 
 
+def test_the_loop_works_on_a_real_cell_too_and_an_empty_table_is_refused_with_what_to_give():
+    loop = bringup.nodes(bringup.parse({"generator": "tiny"}))
+    assert {spec.executable for spec in loop} == {"executor", "generator", "tracker", "planner", "session"}
+    with pytest.raises(ValueError, match="nothing to start: generator:=tiny"):
+        bringup.nodes(bringup.BringupConfig())
+
+
 def test_processes_stay_on_this_machine_unless_asked_otherwise(monkeypatch):
     for name in {*THIS_MACHINE, *NETWORK, "RMW_IMPLEMENTATION", "OMP_WAIT_POLICY"}:
         monkeypatch.delenv(name, raising=False)

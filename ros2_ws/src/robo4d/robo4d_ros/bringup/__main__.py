@@ -23,10 +23,6 @@ def main(given: list[str]) -> int:
             raise ValueError(f"arguments are given as name:=value, got {' '.join(wrong)}; --help lists them")
         config = parse(dict(text.split(":=", 1) for text in given))
         specs = nodes(config)
-        if not specs:
-            raise ValueError(
-                "nothing to start; the simulated cell is started by sim:=true, and --help lists all arguments"
-            )
         with tempfile.TemporaryDirectory(prefix="robo4d_") as folder:
             commands = [
                 Command(name=spec.executable, arguments=command_line(spec, Path(folder)), on_exit=spec.on_exit)

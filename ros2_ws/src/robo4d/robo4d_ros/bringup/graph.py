@@ -40,14 +40,14 @@ class BringupConfig:
     sim: bool = False
     """Start the simulated cell, which stands for cameras and arms."""
     task: str = "store_cereal_box_under_shelf"
-    """Task of the simulated cell."""
+    """What the robot shall do; the simulated cell is set up for it."""
     seed: int = 0
     """Start of the simulated episode."""
     expert: bool = False
     """Start the scripted expert, which does the task in simulation."""
     generator: str = ""
     """What imagines the future: oracle (of the simulated cell), tiny (which ships) or a folder of weights. Starts
-    tracker, planner, executor and session, too."""
+    tracker, planner, executor and session, too. They work on the cameras and arms that are there, or on sim:=true."""
     readout: Literal["tracker", "plan_head", "fused"] = "tracker"
     """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
     session: bool = True
@@ -108,7 +108,11 @@ class NodeSpec:
 
 
 def nodes(config: BringupConfig) -> list[NodeSpec]:
-    """The nodes to start."""
+    """The nodes to start.
+
+    Raises:
+        ValueError: there is none.
+    """
     task, robot = {"task": config.task}, {"robot": config.robot}
     works, patience = bool(config.generator), _SIM_PATIENCE if config.sim else {}
     session = {"session.auto_approve": config.auto_approve, "session.max_attempts": 6 if config.auto_approve else 3}
@@ -132,6 +136,11 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
     if config.rviz:
         view = ("-d", str(get_package_share_path("robo4d") / "rviz/robo4d.rviz"))
         specs.append(NodeSpec(executable="rviz2", package="rviz2", arguments=view, on_exit="ignore", **common))
+    if not specs:
+        raise ValueError(
+            "nothing to start: generator:=tiny starts the loop on your cameras and arms, sim:=true the simulated cell; "
+            "--show-args lists all arguments"
+        )
     return specs
 
 
