@@ -1,6 +1,7 @@
 import array
 import dataclasses
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -25,7 +26,10 @@ depths = array_shapes(min_dims=2, max_dims=2, max_side=7).flatmap(
 def read_rgb(request):
     if request.param == "own":
         return images.rgb_from_image
-    pytest.importorskip("cv_bridge", reason="comes with a ROS installation (ros-jazzy-cv-bridge)")
+    try:
+        images.rgb_by_cv_bridge(image(np.zeros((1, 1, 3), np.uint8), "rgb8"))
+    except BadObservation as lacking:
+        pytest.skip(f"cv_bridge comes with a ROS installation (ros-jazzy-cv-bridge): {lacking}")
     return images.rgb_by_cv_bridge
 
 
@@ -132,6 +136,42 @@ def test_compressed_millimetres_are_exact():
     png = images.compressed_from_depth(np.array([[2.0]], np.float32), HEADER)
     png.format = "16UC1; compressedDepth png"
     np.testing.assert_allclose(images.depth_from_compressed(png), [[4.041]], rtol=1e-6)
+
+
+BRIDGE = "class CvBridge:\n    def imgmsg_to_cv2(self, message, desired_encoding):\n        "
+
+
+@pytest.fixture
+def cv_bridge(tmp_path, monkeypatch):
+    """Put a module in the place of cv_bridge: cv_bridge(SOURCE)."""
+    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    images._cv_bridge.cache_clear()
+    yield (tmp_path / "cv_bridge.py").write_text
+    sys.modules.pop("cv_bridge", None)
+    images._cv_bridge.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise ImportError('numpy.core.multiarray failed to import')",
+        "raise AttributeError('_ARRAY_API not found')",
+        BRIDGE + "from numpy.core.multiarray import nothing_of_this_name",
+    ],
+)
+def test_a_cv_bridge_for_another_numpy_is_done_without(cv_bridge, source):
+    cv_bridge(source)
+    rgb = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    np.testing.assert_array_equal(images.rgb_from_image(image(rgb, "rgb8")), rgb)
+    with pytest.raises(BadObservation, match=r"bayer_rggb8.*(numpy|_ARRAY_API)") as refusal:
+        images.rgb_from_image(image(rgb[..., 0], "bayer_rggb8"))
+    assert refusal.value.problem is Problem.UNSUPPORTED_ENCODING
+
+
+def test_encodings_that_are_not_ours_are_read_by_cv_bridge_where_it_can_be_imported(cv_bridge):
+    cv_bridge("import numpy as np\n" + BRIDGE + "return np.full((4, 6, 3), 7, np.uint8)")
+    assert (images.rgb_from_image(image(np.zeros((4, 6), np.uint8), "bayer_rggb8")) == 7).all()
 
 
 RGB = np.zeros((4, 6, 3), np.uint8)

@@ -4,11 +4,11 @@ RGB is uint8 (h, w, 3). Depth is float32 [m] (h, w), 0 where there is no measure
 `BadObservation`, which says why and what to do; no content of a message does anything else.
 
 The encodings of RGB-D cameras are read here, without a copy where that is possible. All others (Bayer patterns,
-YUV) are left to cv_bridge, where it is installed.
+YUV) are left to cv_bridge, where it is installed and can be imported.
 """
 
 import array
-import importlib.util
+import functools
 import io
 import struct
 import warnings
@@ -229,15 +229,25 @@ def _decode(data: memoryview) -> Pillow.Image:
 
 def rgb_by_cv_bridge(message: Image) -> UInt8[Array, "h w 3"]:
     """The colours of an image in any encoding that cv_bridge knows, such as Bayer patterns."""
-    if importlib.util.find_spec("cv_bridge") is None:
-        detail = f"{message.encoding!r} for colour, read are {', '.join(_COLOUR_CHANNELS)}; cv_bridge reads more"
+    bridge, lacking = _cv_bridge()
+    if bridge is None:
+        read = ", ".join(_COLOUR_CHANNELS)
+        detail = f"{message.encoding!r} for colour, read are {read}; cv_bridge reads more, but: {lacking}"
         raise BadObservation(Problem.UNSUPPORTED_ENCODING, detail)
-    from cv_bridge import CvBridge, CvBridgeError
-
     try:
-        return CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
-    except (CvBridgeError, ValueError, TypeError, RuntimeError) as error:
+        return bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
+    except Exception as error:  # it loads its compiled half only here, which fails with another numpy
         raise BadObservation(Problem.UNSUPPORTED_ENCODING, f"{message.encoding!r}: {error}") from error
+
+
+@functools.cache  # a failed import is slow, and would be tried for every image
+def _cv_bridge() -> tuple[Any, str]:
+    """The converter of cv_bridge, or None and what it lacks."""
+    try:
+        from cv_bridge import CvBridge
+    except Exception as error:  # built for another numpy, it raises more than ImportError
+        return None, str(error) or type(error).__name__
+    return CvBridge(), ""
 
 
 def _image(pixels: Shaped[Array, "h w *c"], encoding: str, header: Header) -> Image:
