@@ -1,6 +1,7 @@
 """`robo4d bench planner`: how long planning takes, what smoothing is worth, and whether any plan breaks a limit."""
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from robo4d.track import GripperTrack
 _POSITION_NOISE_M, _ROTATION_NOISE_RAD = 0.004, 0.03
 """Standard deviations of a good pose; an outlier has 15 times these: 6 cm and 26 deg."""
 _OUTLIER_FACTOR = 15.0
+_OUTLIER_SHARE = 0.15
+"""Of the frames of the tracks that smoothing is measured on, rounded up: 2 of 10."""
 
 
 def bench_planner(
@@ -36,7 +39,7 @@ def bench_planner(
     robot: Literal["fer", "fr3"] = "fer",
     repetitions: int = 30,
     trials: int = 200,
-    trajectories: int = 0,
+    trajectories: int = 300,
     seed_offset: int = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
@@ -45,8 +48,8 @@ def bench_planner(
     Args:
         robot: Whose kinematics and limits to use.
         repetitions: Plans that are timed.
-        trials: Tracks with 15 % outliers that are smoothed, robustly and by least squares.
-        trajectories: Random pairs of tracks to plan for, checking every accepted plan at 1 kHz.
+        trials: Tracks with 2 outliers that are smoothed, robustly and by least squares.
+        trajectories: Random pairs of tracks to plan for, checking every accepted plan at 1 kHz; 0 leaves it out.
         seed_offset: Selects other random tracks.
         json_file: Write the figures to this file, too.
     """
@@ -130,9 +133,11 @@ def latency_ms(robot: str, repetitions: int, rng: np.random.Generator) -> dict[s
 
 
 def smoothing_errors_mm(trials: int, rng: np.random.Generator) -> dict[str, float]:
-    """Error of the worst of ten frames, 15 % of them outliers: mean over the trials [mm].
+    """Error of the worst of ten frames, two of them outliers [mm]: mean over the trials, and what 90 % of them keep.
 
-    The truth is an arc of 25 cm with a dip of 18 cm over 4.5 s, as a hand makes that reaches for an object.
+    The truth is an arc of 25 cm with a dip of 18 cm over 4.5 s, as a hand makes that reaches for an object. Least
+    squares that is told the outliers keeps 15 to 20 mm in 90 % of the trials: where both fall on the end of the track,
+    nothing tells where the hand goes.
     """
     s, frames = np.linspace(0, 1, 10), 10
     position = np.stack([0.4 + 0.12 * np.sin(np.pi * s), 0.25 * s, 0.3 - 0.18 * np.sin(np.pi * s)], axis=-1)
@@ -143,13 +148,16 @@ def smoothing_errors_mm(trials: int, rng: np.random.Generator) -> dict[str, floa
     errors: dict[str, list[float]] = {"tracked": [], **{name: [] for name in ways}}
     for _ in range(trials):
         noise = rng.normal(size=(frames, 6)) * np.repeat([_POSITION_NOISE_M, _ROTATION_NOISE_RAD], 3)
-        outliers = rng.choice(np.arange(1, frames), max(1, int(0.15 * frames)), replace=False)
+        outliers = rng.choice(np.arange(1, frames), math.ceil(_OUTLIER_SHARE * frames), replace=False)
         noise[0], noise[outliers] = 0, _OUTLIER_FACTOR * noise[outliers]
         tracked = truth @ se3.exp(noise)
         results = {name: smoothed(4.5 * s, tracked, np.ones(frames), config)[0] for name, config in ways.items()}
         for name, Ts in {"tracked": tracked, **results}.items():
             errors[name].append(float(np.linalg.norm(Ts[:, :3, 3] - position, axis=-1).max()))
-    return {f"worst_frame_mm_{name}": 1e3 * float(np.mean(values)) for name, values in errors.items()}
+    figures = {f"worst_frame_mm_{name}": 1e3 * float(np.mean(values)) for name, values in errors.items()}
+    return figures | {
+        f"worst_frame_p90_mm_{name}": 1e3 * float(np.percentile(values, 90)) for name, values in errors.items()
+    }
 
 
 def limits_kept(robot: str, trajectories: int, rng: np.random.Generator) -> dict[str, object]:

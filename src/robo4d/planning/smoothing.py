@@ -4,6 +4,10 @@ A tracker on generated video is right to a few millimetres in most frames and fa
 those frames' error over their neighbours; here each frame keeps a weight, all start as inliers of a nearly quadratic
 loss, and the loss is narrowed step by step (Yang et al., Graduated Non-Convexity for Robust Spatial Perception, 2020)
 until a frame that does not fit the others' smooth motion has lost its weight.
+
+The fewer neighbours hold a frame, the more the fit follows it, right or wrong: the last one draws the path to itself
+and seems to be exact. Errors are therefore studentized, that is, divided by the share of the frame's own error that
+the fit leaves (one less its leverage; Cook and Weisberg, Residuals and Influence in Regression, 1982).
 """
 
 from dataclasses import dataclass
@@ -17,10 +21,12 @@ from robo4d.geometry import se3
 
 _PINNED = 1e6
 """Weight of frame 0, the measured pose, against 1 of a tracked pose."""
-_FIRST_WIDTH = 32.0
+_FIRST_WIDTH = 16.0
 """Width of the first loss against the last. Wider, and a hand seen back to front (180 deg) draws the others over."""
 _STEPS = 10
-"""Solves: the loss is narrowed by half at each, so that the last five run with the final one."""
+"""Solves: the loss is narrowed by half at each, so that the last six run with the final one."""
+_LEAST_FREEDOM = 1e-3
+"""The least that a fit is taken to leave of a frame's error, as nothing is left at frame 0."""
 _OUTLIER_WEIGHT = 0.25
 """A frame is an outlier below this weight: its error exceeds the inlier bound (the loss is (c / (c + e))^2)."""
 
@@ -92,17 +98,21 @@ def smoothed(
     curvature_p, curvature_R = curvature / config.acceleration_sigma, curvature / config.angular_acceleration_sigma
 
     p, R, trust, width = p_measured, _running_medoid(R_measured), weights, _FIRST_WIDTH
+    freedom_p = freedom_R = np.ones(len(times_s))
     for _ in range(_STEPS):
         turn = (R_measured * R.inv()).as_rotvec()
-        errors = np.sum((p_measured - p) ** 2, axis=-1) / config.position_sigma_m**2
-        errors = np.where(used, errors + np.sum(turn**2, axis=-1) / config.rotation_sigma_rad**2, 0)
+        errors_p = np.sum((p_measured - p) ** 2, axis=-1) / config.position_sigma_m**2 / freedom_p
+        errors_R = np.sum(turn**2, axis=-1) / config.rotation_sigma_rad**2 / freedom_R
+        errors = np.where(used, errors_p + errors_R, 0)
         bound, width = max(width, 1.0) * config.inlier_bound, width / 2
         trust = (bound / (bound + errors)) ** 2
         information = np.where(used, trust * weights, 0)
         information[0] = _PINNED
-        p = _least_squares(information / config.position_sigma_m**2, p_measured, curvature_p, np.zeros((1, 3)))
+        p, freedom_p = _least_squares(
+            information / config.position_sigma_m**2, p_measured, curvature_p, np.zeros((1, 3))
+        )
         bend = jump @ (R[1:] * R[:-1].inv()).as_rotvec() / config.angular_acceleration_sigma
-        step = _least_squares(information / config.rotation_sigma_rad**2, turn, curvature_R, bend)
+        step, freedom_R = _least_squares(information / config.rotation_sigma_rad**2, turn, curvature_R, bend)
         R = Rotation.from_rotvec(step) * R
     outlier = (trust < _OUTLIER_WEIGHT) | ~used
     outlier[0] = False
@@ -129,7 +139,8 @@ def _differences(times_s: Float[Array, " t"]) -> tuple[Float[Array, "a t"], Floa
 
 def _least_squares(
     information: Float[Array, " t"], target: Float[Array, "t 3"], A: Float[Array, "a t"], b: Float[Array, "c 3"]
-) -> Float[Array, "t 3"]:
-    """The x that minimises sum(information |x - target|^2) + |A x + b|^2."""
-    hessian = np.diag(information) + A.T @ A
-    return np.linalg.solve(hessian, information[:, None] * target - A.T @ np.broadcast_to(b, (len(A), 3)))
+) -> tuple[Float[Array, "t 3"], Float[Array, " t"]]:
+    """The x that minimises sum(information |x - target|^2) + |A x + b|^2, and what share of each error it leaves."""
+    covariance = np.linalg.inv(np.diag(information) + A.T @ A)
+    x = covariance @ (information[:, None] * target - A.T @ np.broadcast_to(b, (len(A), 3)))
+    return x, np.maximum(1 - information * np.diag(covariance), _LEAST_FREEDOM)
