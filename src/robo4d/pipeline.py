@@ -128,7 +128,7 @@ class Imagined:
         """What the planner is asked to do: the tracks of the arms that move; None if all of them rest."""
         proposed = moving_tracks(self.readout.tracks, still_m=config.still_m, still_rad=config.still_rad)
         calibration = self.readout.calibration
-        residual_m = calibration.residual_m if calibration else math.inf
+        residual_m = calibration.residual_m if calibration else None
         return Candidate(tracks=proposed, cross_view_residual_m=residual_m) if proposed else None
 
 

@@ -13,7 +13,6 @@ from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.planning.robot import RobotState, two_arms
 from robo4d.track import GripperTrack
-from robo4d.tracking.evidence import Reason
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.readout import Readout
 
@@ -65,15 +64,7 @@ def look(*by_seed, seed=0, generator=None, **options):
     """A look whose video of each seed shows the given tracks."""
 
     def read(video, observation):
-        tracks = {t.arm: t for t in by_seed[video.stamp_ns - seed]}
-        nothing = {arm: np.full(4, np.nan) for arm in tracks}
-        return Readout(
-            tracks=tracks,
-            reasons=dict.fromkeys(tracks, (Reason.TRUSTED,) * 4),
-            searched_opening_m=nothing,
-            centroids_m=nothing,
-            calibration=None,
-        )
+        return Readout(tracks={t.arm: t for t in by_seed[video.stamp_ns - seed]}, calibration=None)
 
     ticks = itertools.count()
     pipeline = Pipeline(
@@ -111,6 +102,11 @@ def test_of_several_futures_the_one_that_can_be_done_is_taken():
     assert [one.seed for one in result.imagined] == [5, 6, 7]
     assert result.chosen == 1
     assert result.plan.verdict.accepted
+
+
+def test_of_several_futures_without_a_calibration_the_surest_is_taken():
+    sure = track("left", (0.0, 0.0, 0.08))
+    assert look([dataclasses.replace(sure, confidence=np.full(4, 0.6))], [sure]).chosen == 1
 
 
 def test_an_arm_that_is_not_found_is_refused_by_name_unless_another_one_moves():

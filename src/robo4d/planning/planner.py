@@ -79,8 +79,9 @@ class Candidate:
 
     tracks: Mapping[str, GripperTrack]
     """Track of each arm that moves, by name."""
-    cross_view_residual_m: float
-    """Disagreement of the two predicted pointmaps where both views see the same surface [m]."""
+    cross_view_residual_m: float | None = None
+    """Disagreement of the two predicted pointmaps where both views see the same surface [m]; None if nobody compared
+    them, as when the generator itself tells the motion, or if they fix no common frame."""
 
 
 class Planner:
@@ -112,7 +113,7 @@ class Planner:
         """The best of several candidates: its index and plan.
 
         Accepted plans come before refused ones; among equals, the one with the highest mean confidence of its poses,
-        outliers counting 0, discounted by exp(-residual / 2 cm).
+        outliers counting 0, discounted by exp(-residual / 2 cm). One without a residual counts as the worst that has.
 
         Raises:
             ValueError: no candidates, or see `plan`.
@@ -120,11 +121,14 @@ class Planner:
         if not candidates:
             raise ValueError("choosing needs at least one candidate")
 
+        known = [c.cross_view_residual_m for c in candidates if c.cross_view_residual_m is not None]
+        worst_m = max(known, default=0.0)
+
         def merit(index: int) -> tuple[bool, float]:
             candidate, plan = candidates[index], plans[index]
+            residual_m = worst_m if candidate.cross_view_residual_m is None else candidate.cross_view_residual_m
             trust = [_trust(track, plan.keyframes.get(name)).mean() for name, track in candidate.tracks.items()]
-            discount = math.exp(-candidate.cross_view_residual_m / _RESIDUAL_SCALE_M)
-            return plan.verdict.accepted, float(np.mean(trust)) * discount
+            return plan.verdict.accepted, float(np.mean(trust)) * math.exp(-residual_m / _RESIDUAL_SCALE_M)
 
         plans = [self.plan(c.tracks, observed=observed, current=current, now_ns=now_ns) for c in candidates]
         index = max(range(len(plans)), key=merit)

@@ -162,6 +162,16 @@ def test_a_candidate_without_outliers_is_better_than_one_with_equal_confidence(p
     assert index == 1
 
 
+@pytest.mark.parametrize("residuals_m", [(None, None, None), (None, None, 0.2), (0.2, None, None)])
+def test_confidence_decides_where_the_views_were_not_compared(planner, straight, state, residuals_m):
+    doubtful, sure = (replace(straight(), confidence=np.full(10, c)) for c in (0.5, 0.9))
+    candidates = [
+        Candidate(tracks={"left": track}, cross_view_residual_m=residual_m)
+        for track, residual_m in zip((doubtful, sure, doubtful), residuals_m, strict=True)
+    ]
+    assert planner.best(candidates, observed=state, current=state, now_ns=0)[0] == 1
+
+
 def test_tracks_of_unknown_arms_are_refused(planner, straight, state):
     with pytest.raises(ValueError, match="left, right"):
         planner.plan({"third": straight()}, observed=state, current=state, now_ns=0)
