@@ -55,15 +55,15 @@ def test_a_misspelt_task_is_answered_with_the_right_name():
 def test_objects_start_all_over_the_area_and_furniture_over_the_range_that_is_promised(
     task, distribution, object_area, yaw_deg, furniture
 ):
-    """Areas are sides, yaw and furniture half widths. 100 draws come to nine tenths of a range, or nearly."""
+    """Areas are sides, yaw and furniture half widths; the ends of a range are rare, so 0.8 of it must be reached."""
     spread, rng = tasks.SPREADS[distribution], np.random.default_rng(0)
     assert spread.object_yaw == pytest.approx(np.deg2rad(yaw_deg))
     assert spread.furniture_xy == pytest.approx(furniture)
     assert (spread.home > 0) == (spread.looks > 0) == (distribution == "wide")
-    starts = [tasks.TASKS[task].sample_start(rng, spread).T_world_body for _ in range(100)]
+    starts = [tasks.TASKS[task].sample_start(rng, spread).T_world_body for _ in range(200)]
     reached = {name: np.ptp([start[name][:2, 3] for start in starts], axis=0) for name in starts[0]}
-    assert (reached[tasks.TASKS[task].objects[0]] > 0.85 * np.array(object_area)).all()
-    assert all((area > 0.85 * 2 * furniture).all() for area in reached.values())
+    assert (reached[tasks.TASKS[task].objects[0]] > 0.8 * np.array(object_area)).all()
+    assert all((area > 0.8 * 2 * furniture).all() for area in reached.values())
 
 
 @pytest.mark.parametrize(("task", "distribution"), list(itertools.product(tasks.TASKS, tasks.SPREADS)))
