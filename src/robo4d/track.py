@@ -29,9 +29,15 @@ class GripperTrack:
     view: Int[Array, " t"]
     """View that each pose was taken from: 0 for n, 1 for m, -1 for both."""
     opening_m: Float[Array, " t"]
-    """Distance between the fingers [m]; NaN where unknown."""
+    """Distance between the fingers [m] by the measure that `open` was decided on; NaN where unknown."""
     open: Bool[Array, " t"]
     """Whether the gripper counts as open (paper, section 3.4), debounced by the tracker."""
+    searched_opening_m: Float[Array, " t"] | None = None
+    """Distance between the pads [m] by fitting the fingers; NaN where not seen, None where nobody measured it."""
+    centroids_m: Float[Array, " t"] | None = None
+    """Distance of the fingers' centroids [m], by the paper's rule; NaN where a finger is hidden, None as above."""
+    reasons: tuple[str, ...] | None = None
+    """Why each pose is not vouched for, empty where it is (`robo4d.tracking.Reason`); None where nobody tells."""
     foreseen: ArmPosture | None = None
     """How the arm will stand in the observation, where that is predicted; None where it was seen."""
 
@@ -41,6 +47,8 @@ class GripperTrack:
             raise ValueError(f"{self.arm}: times must be 0 (the observation), then increase, got {self.times_s}")
         if not np.all((self.confidence >= 0) & (self.confidence <= 1)):
             raise ValueError(f"{self.arm}: confidences must be in [0, 1], 0 where lost, got {self.confidence}")
+        if self.reasons is not None and len(self.reasons) != len(self.times_s):
+            raise ValueError(f"{self.arm}: each of {len(self.times_s)} poses has a reason, got {self.reasons}")
 
     @classmethod
     def example(cls) -> "GripperTrack":

@@ -17,6 +17,11 @@ def test_confidences_are_shares():
         replace(GripperTrack.example(), confidence=np.array([0.5, 0.5, np.nan, 0.5, 0.5]))
 
 
+def test_each_pose_has_a_reason_where_there_are_any():
+    with pytest.raises(ValueError, match="each of 5 poses has a reason"):
+        replace(GripperTrack.example(), reasons=("", ""))
+
+
 def test_lost_distrusted_and_broken_poses_are_not_usable():
     track = GripperTrack.example()
     Ts = track.Ts_world_tcp.copy()

@@ -15,6 +15,7 @@ from robo4d import Intrinsics, PointmapVideo
 from robo4d.geometry import se3
 from robo4d.rgbd import ArmPosture, RgbdPair
 from robo4d.track import GripperTrack
+from robo4d.tracking import Reason
 
 TRACK = GripperTrack(
     arm="left",
@@ -26,6 +27,9 @@ TRACK = GripperTrack(
     view=np.array([0, 1, -1, 0, 1]),
     opening_m=np.array([0.08, 0.08, 0.02, 0.02, 0.02]),
     open=np.array([True, True, False, False, False]),
+    searched_opening_m=np.array([0.08, 0.08, 0.02, np.nan, 0.02]),
+    centroids_m=np.array([0.1, np.nan, 0.045, np.nan, 0.05]),
+    reasons=("", "", "", "something hides the gripper", ""),
 )
 
 
@@ -102,6 +106,20 @@ def test_a_track_comes_back_as_it_was_also_where_the_gripper_was_lost():
     confidence[2], opening_m[2] = 0, np.nan
     track = dataclasses.replace(track, Ts_world_tcp=Ts, confidence=confidence, opening_m=opening_m)
     assert_equal(conversions.track_from_message(through_the_wire(conversions.message_from_track(track))), track)
+
+
+def test_what_nobody_measured_is_nan_in_the_message_and_what_nobody_says_is_empty():
+    message = conversions.message_from_track(GripperTrack.example())
+    assert len(message.searched_opening) == len(message.centroid_distance) == len(message.times)
+    assert np.isnan([*message.searched_opening, *message.centroid_distance]).all()
+    assert set(message.reason) == {""}
+
+
+def test_the_trackers_reasons_are_sent_as_sentences():
+    reasons = (Reason.TRUSTED, Reason.JUMP, Reason.LOST, Reason.OCCLUDED, Reason.TRUSTED)
+    message = through_the_wire(conversions.message_from_track(dataclasses.replace(TRACK, reasons=reasons)))
+    assert message.reason[:2] == ["", "the gripper moved farther than it can between two frames"]
+    assert conversions.track_from_message(message).reasons == reasons
 
 
 def test_what_is_foreseen_comes_back_with_its_pair_and_its_track_and_must_be_finite():

@@ -15,6 +15,7 @@ from robo4d_ros import conversions
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.frames import TF_STATIC_QOS
 from robo4d_ros.sim.state_streams import base_frame, joint_names
+from robo4d_ros.tracker_node import doubts
 from ros_probe import Probe, Process
 from sensor_msgs.msg import JointState
 from tf2_msgs.msg import TFMessage
@@ -103,6 +104,9 @@ def test_both_grippers_are_followed_to_where_the_film_has_them(cell):
         assert track.inlier.all()
         assert distance.max() < 0.02
         np.testing.assert_allclose(track.times_s, 0.5 * np.arange(FRAMES + 1))
+        assert set(track.reasons) == {""}
+        np.testing.assert_array_equal(track.searched_opening_m, track.opening_m)
+        assert np.isfinite(track.centroids_m).any()
 
 
 def test_a_predicted_observation_is_tracked_from_where_the_arms_will_stand(cell):
@@ -133,9 +137,16 @@ def test_viewers_get_the_same_poses_in_their_own_messages(cell):
     found = views["detections"].wait(lambda m: m.header.stamp == stamp).detections
     assert [d.results[0].hypothesis.score for d in found] == pytest.approx(list(track.confidence))
     assert {d.results[0].hypothesis.class_id for d in found} == {"left_gripper"}
-    (marker,) = views["markers"].wait(lambda m: m.markers[0].header.stamp == stamp).markers
+    marker, *texts = views["markers"].wait(lambda m: m.markers[0].header.stamp == stamp).markers
+    assert all(text.text == "" for text in texts)
     assert len(marker.points) == len(marker.colors) == 8 * (FRAMES + 1)
     assert all((colour.r, colour.g) != RED for colour in marker.colors)
+
+
+def test_what_is_not_followed_is_told_in_one_line_with_all_reasons():
+    track = dataclasses.replace(GripperTrack.example(), reasons=("", "hidden", "jumped", "hidden", ""))
+    assert doubts(track) == "left: 3 of 5 poses are not followed: hidden (0.5, 1.5 s); jumped (1 s)"
+    assert doubts(dataclasses.replace(track, reasons=("",) * 5)) == doubts(GripperTrack.example()) == ""
 
 
 def test_a_video_without_joint_states_of_its_time_is_refused(cell):

@@ -53,7 +53,7 @@ def _end(track: GripperTrack) -> int:
 
 def _until(track: GripperTrack, end: int) -> GripperTrack:
     values = {field.name: getattr(track, field.name) for field in fields(track)}
-    return replace(track, **{name: value[:end] for name, value in values.items() if isinstance(value, Array)})
+    return replace(track, **{name: value[:end] for name, value in values.items() if isinstance(value, Array | tuple)})
 
 
 def _moves(track: GripperTrack, still_m: float, still_rad: float) -> bool:

@@ -38,9 +38,9 @@ _ENOUGH_PIXELS = 30
 
 
 class Reason(str, enum.Enum):
-    """Why a pose is not trusted."""
+    """Why a pose is not trusted; empty where it is."""
 
-    TRUSTED = "trusted"
+    TRUSTED = ""
     OUT_OF_VIEW = "most of the gripper is outside the image"
     OCCLUDED = "something hides the gripper"
     NO_DEPTH = "the image has no depth where the gripper should be"
@@ -49,6 +49,10 @@ class Reason(str, enum.Enum):
     PRIOR_MISMATCH = "the observation contradicts the pose from the robot's state"
     OTHER_ARM = "this is the gripper of the other arm"
     CONTRADICTED = "the generator says that the gripper is elsewhere"
+
+    def __str__(self) -> str:
+        """The sentence, also from Python 3.11 on."""
+        return self.value
 
 
 @dataclass(frozen=True, kw_only=True)

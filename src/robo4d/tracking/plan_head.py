@@ -27,14 +27,7 @@ def plan_readout(told: Mapping[str, GripperTrack]) -> Readout:
     Args:
         told: The motion of each arm's gripper, by the generator.
     """
-    unknown = {arm: np.full(len(track.times_s), np.nan) for arm, track in told.items()}
-    return Readout(
-        tracks=dict(told),
-        reasons={arm: _reasons(track) for arm, track in told.items()},
-        searched_opening_m=unknown,
-        centroids_m=unknown,
-        calibration=None,
-    )
+    return Readout(tracks=dict(told), calibration=None)
 
 
 def fused_readout(tracked: Readout, told: Mapping[str, GripperTrack]) -> Readout:
@@ -44,15 +37,7 @@ def fused_readout(tracked: Readout, told: Mapping[str, GripperTrack]) -> Readout
         tracked: Of the generator's video.
         told: The motion of each arm's gripper, by the generator, at the same times.
     """
-    tracks = {arm: fuse(track, told[arm]) for arm, track in tracked.tracks.items()}
-    reasons = {
-        arm: tuple(
-            Reason.TRUSTED if trusted else Reason.CONTRADICTED if was is Reason.TRUSTED else was
-            for trusted, was in zip(tracks[arm].inlier, found, strict=True)
-        )
-        for arm, found in tracked.reasons.items()
-    }
-    return replace(tracked, tracks=tracks, reasons=reasons)
+    return replace(tracked, tracks={arm: fuse(track, told[arm]) for arm, track in tracked.tracks.items()})
 
 
 def fuse(tracked: GripperTrack, told: GripperTrack) -> GripperTrack:
@@ -82,15 +67,16 @@ def fuse(tracked: GripperTrack, told: GripperTrack) -> GripperTrack:
     confidence = np.where(seen, tracked.confidence, _ALONE * told.confidence)
     confidence = np.where(both & ~agree, tracked.confidence * told.confidence, confidence)
     confidence = np.where(agree, 1 - (1 - tracked.confidence) * (1 - told.confidence), confidence)
+    inlier = agree | (seen ^ known)
     return replace(
         tracked,
         Ts_world_tcp=poses,
         confidence=confidence,
-        inlier=agree | (seen ^ known),
+        inlier=inlier,
         opening_m=np.where(np.isfinite(tracked.opening_m), tracked.opening_m, told.opening_m),
         open=told.open,
+        reasons=tuple(
+            Reason.TRUSTED if trusted else Reason.CONTRADICTED if by_tracker else was
+            for trusted, by_tracker, was in zip(inlier, seen, tracked.reasons or ("",) * len(seen), strict=True)
+        ),
     )
-
-
-def _reasons(track: GripperTrack) -> tuple[Reason, ...]:
-    return tuple(Reason.TRUSTED if inlier else Reason.LOST for inlier in track.inlier)

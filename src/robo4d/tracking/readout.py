@@ -67,12 +67,6 @@ class Readout:
 
     tracks: dict[str, GripperTrack]
     """Of each arm."""
-    reasons: dict[str, tuple[Reason, ...]]
-    """Why each pose is not trusted, or `Reason.TRUSTED`, by arm."""
-    searched_opening_m: dict[str, Float[Array, " t"]]
-    """Distance between the pads [m] by fitting the fingers, by arm; NaN where not seen."""
-    centroids_m: dict[str, Float[Array, " t"]]
-    """Distance of the fingers' centroids [m], by the paper's rule, by arm; NaN where a finger is hidden."""
     calibration: Alignment | None
     """T_n_m as the video implies it: see `Clip`."""
 
@@ -192,16 +186,13 @@ def _readout(
                 initially_open=priors[arm].opening_m > rule.pads_threshold_m,
                 moved_m=_moved_m(clip.times_s, found),
             ),
+            searched_opening_m=searched[arm],
+            centroids_m=centroids[arm],
+            reasons=tuple(e.reason for e in found),
         )
         for arm, found in estimates.items()
     }
-    return Readout(
-        tracks=tracks,
-        reasons={arm: tuple(e.reason for e in found) for arm, found in estimates.items()},
-        searched_opening_m=searched,
-        centroids_m=centroids,
-        calibration=clip.calibration,
-    )
+    return Readout(tracks=tracks, calibration=clip.calibration)
 
 
 def _told(

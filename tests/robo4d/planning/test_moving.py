@@ -39,7 +39,7 @@ def until_lost(track, *found):
 
 
 def test_a_motion_is_followed_to_where_its_arm_is_lost_and_by_all_arms_alike():
-    left = until_lost(TRACK, 1, 0, 1, 1, 0)
+    left = dataclasses.replace(until_lost(TRACK, 1, 0, 1, 1, 0), reasons=("", "hidden", "", "", "hidden"))
     right = dataclasses.replace(TRACK, arm="right")
     tracks = moving_tracks({"left": left, "right": right}, still_m=0.02, still_rad=0.2)
     assert set(tracks) == {"left", "right"}
@@ -47,6 +47,7 @@ def test_a_motion_is_followed_to_where_its_arm_is_lost_and_by_all_arms_alike():
         np.testing.assert_array_equal(track.times_s, TRACK.times_s[:4])
         assert len(track.Ts_world_tcp) == len(track.open) == 4
     assert tracks["right"].arm == "right"
+    assert tracks["left"].reasons == ("", "hidden", "", "")
 
 
 def test_where_nothing_moves_an_arm_lost_on_its_way_goes_as_far_as_it_was_seen():

@@ -23,18 +23,6 @@ def seen(offsets_m=(0, 0, 0, 0, 0), confidence=0.9, **changes):
     return dataclasses.replace(TOLD, **values | changes)
 
 
-def readout(track):
-    reasons = tuple(Reason.TRUSTED if inlier else Reason.OCCLUDED for inlier in track.inlier)
-    nothing = {"left": np.full(5, np.nan)}
-    return Readout(
-        tracks={"left": track},
-        reasons={"left": reasons},
-        searched_opening_m=nothing,
-        centroids_m=nothing,
-        calibration=None,
-    )
-
-
 def test_readings_that_agree_meet_by_their_confidences_and_support_each_other():
     fused = fuse(seen((0.01,) * 5), TOLD)
     np.testing.assert_allclose(fused.Ts_world_tcp[:, 1, 3] - TOLD.Ts_world_tcp[:, 1, 3], 0.01 * 0.9 / 1.5)
@@ -62,6 +50,14 @@ def test_the_generator_decides_when_a_gripper_acts_and_the_tracker_measures_how_
     np.testing.assert_allclose(fused.opening_m, [0.079, 0.079, TOLD.opening_m[2], 0.03, 0.03])
 
 
+def test_where_neither_knows_the_gripper_the_tracker_says_why():
+    hidden = ("", Reason.OCCLUDED, "", "", "")
+    unsure = dataclasses.replace(TOLD, inlier=np.array([True, False, True, True, True]))
+    fused = fuse(seen((0, np.nan, 0, 0, 0), reasons=hidden), unsure)
+    assert fused.inlier.tolist() == [True, False, True, True, True]
+    assert fused.reasons == hidden
+
+
 def test_readings_of_different_videos_are_refused():
     with pytest.raises(ValueError, match="same video"):
         fuse(seen(stamp_ns=1), TOLD)
@@ -72,6 +68,6 @@ def test_a_reader_believes_the_generator_or_says_where_the_video_contradicts_it(
     generator = SimpleNamespace(told=told)
     alone = PlanReader(generator)(*shown)
     assert alone.tracks == told
-    tracked = readout(seen((0, np.nan, 0.03, 0, 0)))
+    tracked = Readout(tracks={"left": seen((0, np.nan, 0.03, 0, 0))}, calibration=None)
     fused = PlanReader(generator, lambda video, observation: tracked)(*shown)
-    assert fused.reasons["left"][1:3] == (Reason.TRUSTED, Reason.CONTRADICTED)
+    assert fused.tracks["left"].reasons == ("", "", Reason.CONTRADICTED, "", "")

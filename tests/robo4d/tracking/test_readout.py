@@ -103,7 +103,7 @@ def test_a_video_that_repeats_the_observation_has_it_once():
 def test_the_opening_is_followed_and_debounced():
     opening_m = [0.08, 0.08, 0.03, 0.03, 0.03, 0.08]
     readout = _track({"left": path(6, step=(0.005, 0.01, -0.005))}, opening_m=opening_m)
-    np.testing.assert_allclose(readout.searched_opening_m["left"], opening_m, atol=0.0151)
+    np.testing.assert_allclose(readout.tracks["left"].searched_opening_m, opening_m, atol=0.0151)
     np.testing.assert_array_equal(readout.tracks["left"].open, [True, True, False, False, False, False])
 
 
@@ -112,7 +112,7 @@ def test_the_papers_rule_decides_on_the_centroids_of_the_fingers():
     opening_m = [0.08, 0.08, 0.03, 0.03]
     readout = _track({"left": path(4, step=(0.005, 0.01, -0.005))}, opening_m=opening_m, config=config)
     np.testing.assert_array_equal(readout.tracks["left"].open, [True, True, False, False])
-    np.testing.assert_array_equal(readout.tracks["left"].opening_m, readout.centroids_m["left"])
+    np.testing.assert_array_equal(readout.tracks["left"].opening_m, readout.tracks["left"].centroids_m)
 
 
 def test_a_gripper_that_leaves_the_image_is_named():
@@ -123,7 +123,7 @@ def test_a_gripper_that_leaves_the_image_is_named():
     assert not readout.tracks["left"].inlier[3:].any()
     assert readout.tracks["left"].confidence[3:].max() < 0.5
     gone = path(2, start=(3.0, 0.0, 0.4))
-    assert _track({"left": gone}).reasons["left"] == (Reason.OUT_OF_VIEW, Reason.OUT_OF_VIEW)
+    assert _track({"left": gone}).tracks["left"].reasons == (Reason.OUT_OF_VIEW, Reason.OUT_OF_VIEW)
 
 
 @pytest.mark.parametrize("fusion", ["joint", "best_view"])
@@ -133,7 +133,7 @@ def test_a_gripper_that_is_hidden_is_named_and_found_again(fusion):
     readout = _track({"left": true}, extra=extra, config=ReadoutConfig(fusion=fusion))
     track = readout.tracks["left"]
     np.testing.assert_array_equal(track.inlier, [True, True, False, False, True, True])
-    assert set(readout.reasons["left"][2:4]) == {Reason.OCCLUDED}
+    assert set(readout.tracks["left"].reasons[2:4]) == {Reason.OCCLUDED}
     assert _errors(readout, "left", true)[0][track.inlier].max() < 0.02
 
 
@@ -165,9 +165,9 @@ def test_a_jump_is_never_followed_silently():
     true = path(5, step=(0.0, 0.0, 0.0))
     true[2:, :3, 3] += [0.0, 0.2, 0.0]  # 20 cm in a quarter of a second
     readout = _track({"left": true})
-    track, reasons = readout.tracks["left"], readout.reasons["left"]
+    track = readout.tracks["left"]
     assert track.inlier[:2].all()
-    assert reasons[2] in (Reason.JUMP, Reason.LOST)
+    assert track.reasons[2] in (Reason.JUMP, Reason.LOST)
     wrong = _errors(readout, "left", true)[0] > 0.025
     assert not (track.inlier & wrong).any()
 
@@ -176,7 +176,7 @@ def test_a_jump_that_is_found_is_called_one():
     true = path(4, step=(0.0, 0.0, 0.0))
     true[2:, :3, 3] += [0.0, 0.2, 0.0]
     readout = _track({"left": true}, config=ReadoutConfig(speed_m_s=0.6))  # searches far enough to find it
-    assert readout.reasons["left"][2] is Reason.JUMP
+    assert readout.tracks["left"].reasons[2] is Reason.JUMP
     assert readout.tracks["left"].confidence[2] < 0.5
 
 
@@ -185,7 +185,7 @@ def test_a_wrong_pose_from_the_robots_state_is_noticed(offset):
     true = path(3)
     wrong = GripperPrior(T_world_tcp=true[0] @ se3.exp(np.array(offset)) @ MODEL.T_hand_tcp, opening_m=0.08)
     readout = _track({"left": true}, priors={"left": wrong})
-    assert readout.reasons["left"][0] in (Reason.PRIOR_MISMATCH, Reason.LOST, Reason.OCCLUDED)
+    assert readout.tracks["left"].reasons[0] in (Reason.PRIOR_MISMATCH, Reason.LOST, Reason.OCCLUDED)
     assert readout.tracks["left"].confidence[0] < 0.5
 
 
@@ -198,7 +198,7 @@ def test_the_gripper_of_the_other_arm_is_not_taken_for_the_own():
     assert readout.tracks["left"].inlier.all()
     assert not readout.tracks["right"].inlier[2:].any()
     assert readout.tracks["right"].confidence[2:].max() < 0.5
-    assert Reason.OTHER_ARM in readout.reasons["right"]
+    assert Reason.OTHER_ARM in readout.tracks["right"].reasons
 
 
 def test_the_same_video_gives_the_same_tracks():

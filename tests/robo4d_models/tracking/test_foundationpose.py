@@ -161,7 +161,7 @@ def test_a_video_is_read_through_the_engine_and_judged_by_us(folder):
             make_tracker=library.make_tracker,
         )
     np.testing.assert_array_equal(readout.tracks["left"].inlier, [True, False, False])
-    assert readout.reasons["left"][1] is not Reason.TRUSTED
+    assert readout.tracks["left"].reasons[1] is not Reason.TRUSTED
 
 
 FAKE_NVIDIA = """

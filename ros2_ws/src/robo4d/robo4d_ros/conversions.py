@@ -234,7 +234,8 @@ def video_from_message(message: robo4d_msgs.PointmapVideo) -> PointmapVideo:
 
 
 def message_from_track(track: GripperTrack) -> robo4d_msgs.GripperTrack:
-    """The message of the same name, in the world frame."""
+    """The message of the same name, in the world frame. What nobody measured is NaN, what nobody says is empty."""
+    unknown = [math.nan] * len(track.times_s)
     return robo4d_msgs.GripperTrack(
         header=header(track.stamp_ns, WORLD),
         arm=track.arm,
@@ -243,7 +244,10 @@ def message_from_track(track: GripperTrack) -> robo4d_msgs.GripperTrack:
         confidence=track.confidence.tolist(),
         inlier=track.inlier.tolist(),
         view=track.view.tolist(),
+        reason=[str(reason) for reason in track.reasons or [""] * len(unknown)],
         opening=track.opening_m.tolist(),
+        searched_opening=unknown if track.searched_opening_m is None else track.searched_opening_m.tolist(),
+        centroid_distance=unknown if track.centroids_m is None else track.centroids_m.tolist(),
         open=track.open.tolist(),
         foreseen=messages_from_postures({track.arm: track.foreseen} if track.foreseen else {}),
     )
@@ -252,7 +256,8 @@ def message_from_track(track: GripperTrack) -> robo4d_msgs.GripperTrack:
 def track_from_message(message: robo4d_msgs.GripperTrack) -> GripperTrack:
     """The core type of the same name."""
     require_world(message.header)
-    columns = ("times", "poses", "confidence", "inlier", "view", "opening", "open")
+    columns = ("times", "poses", "confidence", "inlier", "view", "reason", "opening", "open")
+    columns += ("searched_opening", "centroid_distance")
     lengths = {name: len(getattr(message, name)) for name in columns}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the lists of the {message.arm} gripper's track must be equally long, got {lengths}")
@@ -266,6 +271,9 @@ def track_from_message(message: robo4d_msgs.GripperTrack) -> GripperTrack:
         view=np.array(message.view, int),
         opening_m=np.array(message.opening, float),
         open=np.array(message.open, bool),
+        searched_opening_m=np.array(message.searched_opening, float),
+        centroids_m=np.array(message.centroid_distance, float),
+        reasons=tuple(message.reason),
         foreseen=postures_from_messages(message.foreseen).get(message.arm),
     )
 

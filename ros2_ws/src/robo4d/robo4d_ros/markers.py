@@ -19,6 +19,8 @@ _LINE_M = 0.003
 """Width of the lines of a gripper [m]."""
 _FINGER_M, _PALM_M, _WRIST_M = 0.0, -0.045, -0.10
 """Heights of fingertips, palm and wrist of the drawn gripper on the axis of the TCP [m]; a Franka hand's."""
+_TEXT_M = 0.02
+"""Height of the letters that say why a pose is not followed [m]."""
 _RED = ColorRGBA(r=0.9, g=0.1, b=0.1, a=1.0)
 _WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 _BOX = ColorRGBA(r=0.6, g=0.6, b=0.65, a=0.35)
@@ -31,7 +33,7 @@ def confidence_colour(confidence: float) -> ColorRGBA:
 
 
 def track_markers(track: GripperTrack) -> MarkerArray:
-    """A gripper of lines at each pose, coloured by confidence; those that are not followed are red."""
+    """A gripper of lines at each pose, coloured by confidence; those that are not followed are red, and say why."""
     marker = _lines(track.stamp_ns, f"{track.arm}/track", _LINE_M)
     for T, opening_m, confidence, inlier in zip(
         track.Ts_world_tcp, track.opening_m, track.confidence, track.inlier, strict=True
@@ -39,7 +41,26 @@ def track_markers(track: GripperTrack) -> MarkerArray:
         if np.isfinite(T).all():
             colour = confidence_colour(float(confidence)) if inlier else _RED
             _draw_gripper(marker, T, float(opening_m) if np.isfinite(opening_m) else 0.0, colour)
-    return MarkerArray(markers=[marker])
+    return MarkerArray(markers=[marker, *_reasons(track)])
+
+
+def _reasons(track: GripperTrack) -> list[Marker]:
+    """Why poses are not followed: written where a reason begins; for a lost gripper, at its last pose.
+
+    There is a marker for each frame, so that one without a text deletes that of the video before.
+    """
+    texts: list[Marker] = []
+    T_last, last = np.full((4, 4), np.nan), ""
+    for t, (T, reason) in enumerate(zip(track.Ts_world_tcp, track.reasons or (), strict=False)):
+        T_last = T if np.isfinite(T).all() else T_last
+        text = Marker(header=header(track.stamp_ns, WORLD), ns=f"{track.arm}/reason", id=t, action=Marker.DELETE)
+        if reason and reason != last and np.isfinite(T_last).all():
+            text.type, text.action, text.text = Marker.TEXT_VIEW_FACING, Marker.ADD, str(reason)
+            text.pose, text.scale.z = pose_from_matrix(T_last @ se3.translation(0, 0, _WRIST_M - _TEXT_M)), _TEXT_M
+            text.color = _RED
+        texts.append(text)
+        last = reason
+    return texts
 
 
 def plan_markers(plan: Plan) -> MarkerArray:

@@ -107,6 +107,8 @@ class TrackerNode(Node):
             return
         for arm, track in readout.tracks.items():
             self._outputs[arm].publish(replace(track, foreseen=pair.foreseen.get(arm)))
+            if said := doubts(track):
+                self.get_logger().warning(said)
         took_s = 1e-9 * (self.get_clock().now() - started).nanoseconds
         counts = ", ".join(f"{arm} {t.inlier.sum()} of {len(t.inlier)}" for arm, t in readout.tracks.items())
         self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
@@ -140,6 +142,17 @@ class TrackerNode(Node):
             for arm, width in widths.items()
             if width is not None
         }
+
+
+def doubts(track: GripperTrack) -> str:
+    """One line on which poses are not vouched for and why; empty if all are."""
+    told: dict[str, list[str]] = {}
+    for time_s, reason in zip(track.times_s, track.reasons or (), strict=False):
+        if reason:
+            told.setdefault(str(reason), []).append(f"{time_s:g}")
+    count = sum(map(len, told.values()))
+    why = "; ".join(f"{reason} ({', '.join(times)} s)" for reason, times in told.items())
+    return f"{track.arm}: {count} of {len(track.times_s)} poses are not followed: {why}" if told else ""
 
 
 class _Outputs:
