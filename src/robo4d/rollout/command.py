@@ -39,10 +39,13 @@ class RunOverRos(Protocol):
 def rollout(
     *,
     task: str = "all",
-    generator: str = "oracle",
+    generator: str = "tiny",
     episodes: int = 30,
     distribution: Distribution = "standard",
     degrade_mm: float = 0.0,
+    degrade_blur_px: float = 0.0,
+    degrade_misalignment_mm: float = 0.0,
+    degrade_misalignment_deg: float = 0.0,
     size: int = 128,
     candidates: int = 1,
     readout: ReadoutName = "tracker",
@@ -62,10 +65,13 @@ def rollout(
 
     Args:
         task: Name of a task, or `all`.
-        generator: `oracle` (simulates the expert), `tiny` (the weights that ship), or a folder of weights.
+        generator: `tiny` (the weights that ship), a folder of weights, or `oracle` (the future that the expert makes).
         episodes: Of each task.
         distribution: Where starts are drawn from.
         degrade_mm: Noise of the oracle's depth [mm], with bias, flying pixels and holes in proportion.
+        degrade_blur_px: Blur of the oracle's colours and depth, as its standard deviation [px].
+        degrade_misalignment_mm: How far the oracle's view m as a whole is from where it should be [mm].
+        degrade_misalignment_deg: How far it is turned about the middle of its points [deg].
         size: Height and width of the images [px].
         candidates: Videos of each look, of which the best is followed.
         readout: Who tells where the grippers go: `tracker` follows them through the video, as the paper does;
@@ -84,6 +90,9 @@ def rollout(
         distribution=distribution,
         size=size,
         degrade_mm=degrade_mm,
+        degrade_blur_px=degrade_blur_px,
+        degrade_misalignment_mm=degrade_misalignment_mm,
+        degrade_misalignment_deg=degrade_misalignment_deg,
         candidates=candidates,
         readout=readout,
         flow_steps=flow_steps,

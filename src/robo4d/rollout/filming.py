@@ -1,6 +1,7 @@
 """Pictures of an execution at the moments that the video shows, for the report page."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -55,10 +56,13 @@ def look_record(look: Look, result: LookResult, taken: Sequence[RgbdPair]) -> Lo
 def session_record(result: EpisodeResult, looks: Sequence[LookRecord]) -> SessionRecord:
     """An episode for the report page."""
     config = result.config
+    degraded = [
+        f", {name} {value:g}" for name, value in asdict(config).items() if name.startswith("degrade_") and value
+    ]
     faults = ", ".join(f"{symptom} ({count})" for symptom, count in result.symptoms.items())
     facts = {
         "result": f"solved in {len(result.looks)} looks" if result.success else f"failed, lost by {result.stage}",
-        "generator": f"{config.generator}, {config.degrade_mm:g} mm noise" if config.degrade_mm else config.generator,
+        "generator": "".join([config.generator, *degraded]),
         "start": f"{config.distribution}, seed {result.seed}",
         "simulated time": f"{result.time_s:.0f} s",
         **({"faults": faults} if faults else {}),

@@ -9,7 +9,6 @@ from robo4d.rollout.results import RolloutConfig
 from robo4d.sim.cell import Cell
 from robo4d.sim.oracle import OracleConfig, OracleGenerator
 from robo4d.sim.state import CellState
-from robo4d.tracking.degrade import Degradation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +30,10 @@ def make_subject(task: str, cell: Cell, config: RolloutConfig) -> Subject:
     """The generator that a configuration names.
 
     Raises:
-        ValueError: there is none of that name, or it cannot be degraded.
+        ValueError: there is none of that name.
     """
     if config.generator == "oracle":
         return _oracle(task, cell, config)
-    if config.degrade_mm:
-        raise ValueError("only the oracle's video can be degraded: use --generator oracle, or leave out --degrade-mm")
     module, function = _WEIGHTS.split(":")
     try:
         make: MakeSubject = getattr(importlib.import_module(module), function)
@@ -46,6 +43,5 @@ def make_subject(task: str, cell: Cell, config: RolloutConfig) -> Subject:
 
 
 def _oracle(task: str, cell: Cell, config: RolloutConfig) -> Subject:
-    faults = Degradation.typical(config.degrade_mm / 1000) if config.degrade_mm else None
-    oracle = OracleGenerator(task, lambda stamp_ns: cell.snapshot(), OracleConfig(degradation=faults))
+    oracle = OracleGenerator(task, lambda stamp_ns: cell.snapshot(), OracleConfig(degradation=config.degradation))
     return Subject(generator=oracle, truth=lambda: oracle.foreseen)

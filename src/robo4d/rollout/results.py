@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from robo4d.plan import Code
 from robo4d.sim.tasks import Distribution
+from robo4d.tracking.degrade import Degradation
 
 Stage = Literal["generator", "tracker", "planner", "execution", "task"]
 ReadoutName = Literal["tracker", "plan_head", "fused"]
@@ -27,13 +28,19 @@ _WRONG_MM = 25.0
 class RolloutConfig:
     """What all episodes of a row of the table have in common."""
 
-    generator: str = "oracle"
+    generator: str = "tiny"
     """As on the command line: a name, or a folder of weights."""
     distribution: Distribution = "standard"
     size: int = 128
     """Height and width of the images [px]."""
     degrade_mm: float = 0.0
     """Noise of the oracle's depth [mm], with bias, flying pixels and holes in proportion; 0 leaves it perfect."""
+    degrade_blur_px: float = 0.0
+    """Blur of the oracle's colours and depth, as its standard deviation [px]."""
+    degrade_misalignment_mm: float = 0.0
+    """How far the oracle's view m as a whole is from where it should be [mm] ..."""
+    degrade_misalignment_deg: float = 0.0
+    """... and how far it is turned [deg]."""
     candidates: int = 1
     """Videos of each look, of which the best is followed."""
     readout: ReadoutName = "tracker"
@@ -47,15 +54,27 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        if self.size < 32 or min(self.candidates, self.max_looks) < 1 or self.degrade_mm < 0:
+        if self.size < 32 or min(self.candidates, self.max_looks) < 1:
+            raise ValueError(f"size must be at least 32, candidates and max_looks at least 1, got {self}")
+        if not self.degradation.is_perfect and self.generator != "oracle":
             raise ValueError(
-                f"size must be at least 32, candidates and max_looks at least 1, degrade_mm not negative, got {self}"
+                f"only the oracle's video can be degraded: use --generator oracle, or leave out --degrade-*, got {self}"
             )
         if self.flow_steps is not None and (self.flow_steps < 1 or self.ros or self.generator == "oracle"):
             raise ValueError(
                 "flow_steps must be at least 1, and is for a model of the preset tiny in one process: leave it out "
                 f"with the oracle or over ROS, got {self}"
             )
+
+    @property
+    def degradation(self) -> Degradation:
+        """What is done to the oracle's video."""
+        return Degradation.typical(
+            self.degrade_mm / 1000,
+            blur_px=self.degrade_blur_px,
+            misalignment_m=self.degrade_misalignment_mm / 1000,
+            misalignment_deg=self.degrade_misalignment_deg,
+        )
 
 
 @dataclass(frozen=True)

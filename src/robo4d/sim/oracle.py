@@ -5,7 +5,7 @@ video has lost it in tracking, planning or execution.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -36,8 +36,8 @@ class OracleConfig:
     """Frames of the video, as in the paper."""
     period_s: float = 0.5
     """Time between them [s]: 2 Hz, as in the paper."""
-    degradation: Degradation | None = None
-    """Faults of the pointmaps, to stand in for a generator that is not perfect."""
+    degradation: Degradation = field(default_factory=Degradation)
+    """Faults of the video, to stand in for a generator that is not perfect."""
 
     def __post_init__(self) -> None:
         """Refuse frames between two control ticks."""
@@ -97,7 +97,7 @@ class OracleGenerator:
             for view, camera in zip(views, cameras, strict=True):
                 view.append(self._renderer.rgbd(camera))
         video = self._video(pair, cameras, views)
-        if self.config.degradation is not None:
+        if not self.config.degradation.is_perfect:
             T_n_m = se3.inverse(cameras[0].T_world_camera) @ cameras[1].T_world_camera
             rng = np.random.default_rng([seed, pair.stamp_ns % 2**32])
             video = degrade_video(video, self.config.degradation, T_n_m=T_n_m, rng=rng)

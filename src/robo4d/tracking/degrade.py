@@ -49,9 +49,29 @@ class Degradation:
             raise ValueError(f"magnitudes must not be negative, shares lie between 0 and 1, got {self}")
 
     @classmethod
-    def typical(cls, noise_m: float = 0.005) -> "Degradation":
-        """A decent generator at 128 x 128: noise, bias in proportion, mixed edges, a few holes."""
-        return cls(noise_m=noise_m, bias_m=0.8 * noise_m, flying_pixels=1.0, missing=0.05)
+    def typical(
+        cls,
+        noise_m: float = 0.005,
+        *,
+        blur_px: float = 0.0,
+        misalignment_m: float = 0.0,
+        misalignment_deg: float = 0.0,
+    ) -> "Degradation":
+        """A decent generator at 128 x 128: noise, bias in proportion, mixed edges, a few holes; without noise none."""
+        return cls(
+            noise_m=noise_m,
+            bias_m=0.8 * noise_m,
+            flying_pixels=1.0 if noise_m else 0.0,
+            missing=0.05 if noise_m else 0.0,
+            blur_px=blur_px,
+            misalignment_m=misalignment_m,
+            misalignment_deg=misalignment_deg,
+        )
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether nothing is degraded."""
+        return self == Degradation()
 
 
 def degrade_depth(

@@ -8,9 +8,10 @@ from robo4d.rollout.generators import make_subject
 from robo4d.rollout.results import Job, RolloutConfig
 from robo4d.rollout.world import world
 from robo4d.track import GripperTrack
+from robo4d.tracking.degrade import Degradation
 
 TASK = "put_spatula_on_table"
-ONE_LOOK = RolloutConfig(max_looks=1)
+ONE_LOOK = RolloutConfig(generator="oracle", max_looks=1)
 
 pytestmark = pytest.mark.gl
 
@@ -45,7 +46,8 @@ def test_the_error_of_a_track_counts_what_the_tracker_vouches_for():
     assert tracker_error_mm({"left": track}, truth) == pytest.approx(30)
 
 
-def test_only_the_oracles_video_can_be_degraded():
+def test_the_oracles_video_is_degraded_as_asked():
     cell = world(TASK, ONE_LOOK).cell
-    with pytest.raises(ValueError, match="leave out --degrade-mm"):
-        make_subject(TASK, cell, RolloutConfig(generator="tiny", degrade_mm=5.0))
+    config = dataclasses.replace(ONE_LOOK, degrade_blur_px=1.0, degrade_misalignment_mm=30.0)
+    degradation = make_subject(TASK, cell, config).generator.config.degradation
+    assert degradation == Degradation(blur_px=1.0, misalignment_m=0.03)

@@ -88,8 +88,22 @@ def test_two_rollouts_never_write_one_log(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"size": 16}, {"candidates": 0}, {"max_looks": 0}, {"degrade_mm": -1.0}, {"flow_steps": 2}]
+    "change",
+    [
+        {"size": 16},
+        {"candidates": 0},
+        {"max_looks": 0},
+        {"degrade_blur_px": -1.0, "generator": "oracle"},
+        {"flow_steps": 2, "generator": "oracle"},
+    ],
 )
 def test_what_cannot_be_run_is_refused(change):
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(ValueError, match=r"at least|must not be negative"):
         RolloutConfig(**change)
+
+
+def test_only_the_oracles_video_can_be_degraded():
+    for fault in ("degrade_mm", "degrade_blur_px", "degrade_misalignment_mm", "degrade_misalignment_deg"):
+        assert not RolloutConfig(generator="oracle", **{fault: 2.0}).degradation.is_perfect
+        with pytest.raises(ValueError, match=r"leave out --degrade-\*"):
+            RolloutConfig(**{fault: 2.0})

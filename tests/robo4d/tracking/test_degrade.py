@@ -80,6 +80,11 @@ def test_the_same_seed_gives_the_same_faults():
     assert not np.array_equal(_degrade(1, **faults).points, _degrade(2, **faults).points)
 
 
+def test_a_typical_video_without_noise_has_only_the_faults_that_are_named():
+    assert Degradation.typical(0).is_perfect
+    assert Degradation.typical(0, blur_px=1.0, misalignment_m=0.02) == Degradation(blur_px=1.0, misalignment_m=0.02)
+
+
 @pytest.mark.parametrize("fault", [{"noise_m": -1.0}, {"missing": 1.5}])
 def test_what_is_no_degradation_is_refused(fault):
     with pytest.raises(ValueError, match="must not be negative"):

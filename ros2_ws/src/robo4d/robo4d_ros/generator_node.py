@@ -13,6 +13,7 @@ from robo4d import shipped
 from robo4d.foresight import foreseen_pair
 from robo4d.interfaces import Cancelled, PlacesCameras, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
+from robo4d.tracking.degrade import Degradation
 from robo4d.video import PointmapVideo
 from robo4d_ros import frames, parameters
 from robo4d_ros.conversions import ns_from_time, postures_from_messages
@@ -43,6 +44,12 @@ class GeneratorConfig:
     """A goal waits this long for a pair of images that may be used [s]."""
     oracle_noise_m: float = field(default=0.0, metadata={"range": (0.0, 0.1)})
     """Depth noise of the oracle [m], with the bias, mixed edges and holes that go with it; 0 for a perfect video."""
+    oracle_blur_px: float = field(default=0.0, metadata={"range": (0.0, 20.0)})
+    """Blur of the oracle's colours and depth, as its standard deviation [px]."""
+    oracle_misalignment_m: float = field(default=0.0, metadata={"range": (0.0, 1.0)})
+    """How far the oracle's view m as a whole is from where it should be [m] ..."""
+    oracle_misalignment_deg: float = field(default=0.0, metadata={"range": (0.0, 90.0)})
+    """... and how far it is turned about the middle of its points [deg]."""
     show_period_s: float = field(default=0.5, metadata={"range": (0.02, 10.0)})
     """From frame to frame when the video is shown [s]."""
     arms: tuple[str, ...] = ("left", "right")
@@ -57,6 +64,16 @@ class GeneratorConfig:
         """Refuse what is no generator."""
         if self.generator not in ("oracle", "tiny") and not Path(self.generator).is_dir():
             raise ValueError(f"generator must be oracle, tiny or a folder of weights, got {self.generator!r}")
+
+    @property
+    def degradation(self) -> Degradation:
+        """What is done to the oracle's video."""
+        return Degradation.typical(
+            self.oracle_noise_m,
+            blur_px=self.oracle_blur_px,
+            misalignment_m=self.oracle_misalignment_m,
+            misalignment_deg=self.oracle_misalignment_deg,
+        )
 
 
 class GeneratorNode(Node):
@@ -86,7 +103,7 @@ class GeneratorNode(Node):
     def _maker(self, tf: frames.Frames) -> models.MakeGenerator:
         config = self._config
         if config.generator == "oracle":
-            return models.oracle(self, config.task, noise_m=config.oracle_noise_m)
+            return models.oracle(self, config.task, config.degradation)
         folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
         if models.is_svd(folder):
             return models.svd(self, folder, config.svd)

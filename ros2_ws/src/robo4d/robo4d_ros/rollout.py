@@ -92,7 +92,12 @@ def node_parameters(config: RolloutConfig) -> dict[str, dict[str, dict[str, obje
     """What differs from the nodes' defaults, as ROS's files of parameters have it."""
     of = {
         "sim": {"width": config.size, "height": config.size, "distribution": config.distribution},
-        "generator": {"oracle_noise_m": config.degrade_mm / 1000},
+        "generator": {
+            "oracle_noise_m": config.degradation.noise_m,
+            "oracle_blur_px": config.degradation.blur_px,
+            "oracle_misalignment_m": config.degradation.misalignment_m,
+            "oracle_misalignment_deg": config.degradation.misalignment_deg,
+        },
         "session": {"session.max_looks": config.max_looks, "session.max_attempts": _REFUSALS},
     }
     return {f"/**/{node}": {"ros__parameters": parameters} for node, parameters in of.items()}

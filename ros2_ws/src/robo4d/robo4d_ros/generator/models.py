@@ -24,8 +24,8 @@ MakeGenerator = Callable[[], VideoGenerator]
 """To be called in the thread that will generate: OpenGL is tied to it."""
 
 
-def oracle(node: Node, task: str, *, noise_m: float) -> MakeGenerator:
-    """The expert's future in a copy of the simulated cell, with the faults of a typical model where there is noise."""
+def oracle(node: Node, task: str, degradation: Degradation) -> MakeGenerator:
+    """The expert's future in a copy of the simulated cell, with the faults of a model."""
     client = node.create_client(SnapshotSim, "sim/snapshot")
 
     def snapshot(stamp_ns: int) -> Snapshot:
@@ -46,7 +46,6 @@ def oracle(node: Node, task: str, *, noise_m: float) -> MakeGenerator:
     def make() -> VideoGenerator:
         from robo4d.sim.oracle import OracleConfig, OracleGenerator
 
-        degradation = Degradation.typical(noise_m) if noise_m > 0 else None
         return OracleGenerator(task, snapshot, OracleConfig(degradation=degradation))
 
     return make
