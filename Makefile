@@ -35,9 +35,10 @@ check: setup
 format: setup
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: setup
-	@$(ROS) robo4d bench sim $(BENCH)
-	@$(ROS) robo4d bench transport $(BENCH)
+bench: setup  ## BENCH_JSON=FOLDER writes the figures there, too
+	@$(BENCH_JSON:%=mkdir -p %)
+	@$(ROS) robo4d bench sim $(BENCH_JSON:%=--json %/sim.json)
+	@$(ROS) robo4d bench transport $(BENCH_JSON:%=--json %/transport.json)
 
 lock:  ## pin all dependencies with hashes (needs uv); torch stays open
 	uv pip compile -q pyproject.toml --upgrade --universal --python-version 3.10 --generate-hashes \

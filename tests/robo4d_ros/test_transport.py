@@ -31,12 +31,14 @@ def test_nodes_on_one_machine_listen_on_loopback_only(start):
     assert addresses <= {LOOPBACK, DISCOVERY_MULTICAST}
 
 
-def test_images_of_two_cameras_arrive_complete_and_the_benchmark_says_so(tmp_path):
+def test_images_of_two_cameras_arrive_where_fast_dds_by_itself_loses_half_of_them(tmp_path, capsys):
     file = tmp_path / "transport.json"
     transport.bench(seconds=1, json=file)
     ours, default = json.loads(file.read_text())
     assert (ours["setting"], default["setting"]) == ("robo4d", "Fast DDS default")
     assert ours["sent"] == default["sent"] == 120
-    # 100 % on a machine with time for it; the tests may share two cores with other work.
-    assert ours["received_share"] >= 0.5
+    # 100 % against 44 % on a machine with time for it; the tests may share two cores with other work.
+    assert ours["received_share"] > default["received_share"] + 0.25
+    assert ours["received_per_s"] <= ours["sent_per_s"] < 1.05 * 4 * transport.RATE_HZ
+    assert f" of {ours['sent_per_s']:.0f} " in capsys.readouterr().out
     assert 0 < ours["latency_p50_ms"] <= ours["latency_p95_ms"] <= ours["latency_max_ms"]

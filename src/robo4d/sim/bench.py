@@ -1,4 +1,8 @@
-"""`robo4d bench sim`: how fast the cell simulates and draws, and how exactly its views agree."""
+"""`robo4d bench sim`: how fast the cell simulates and draws, and how exactly its views agree.
+
+Beside each rate stands one of the same run to compare it with: MuJoCo alone, which is a peer when it draws and a limit
+when it simulates, and what simulating and drawing would leave of collecting if nothing else took time.
+"""
 
 import json
 import tempfile
@@ -15,6 +19,7 @@ from numpy import ndarray as Array
 from rich.console import Console
 from rich.table import Table
 
+from robo4d.episodes import DEPTH_UNIT, read_episode
 from robo4d.episodes.collect import CollectConfig, Job, record
 from robo4d.geometry import Camera
 from robo4d.sim.cameras import at_size, sample_cameras
@@ -30,8 +35,10 @@ _SIZES = ((128, 128), (256, 320), (480, 640))
 """Height and width [px]: the tiny preset's, the paper's, and a camera's."""
 _VIEWS = 8
 """Views drawn of each size, in turn by both renderers."""
-_STEPS = 200
-"""Control ticks that the physics is timed over."""
+_COLLECTED_VIEWS = 4
+"""Cameras of the episode that is collected, with images of the first of the sizes."""
+_TIME_LIMIT_S = 60.0
+"""An expert that needs longer has failed, and its time tells nothing [s]."""
 _CROSS_VIEWS = 15
 """Views that are compared: 210 ordered pairs."""
 
@@ -51,24 +58,54 @@ def bench_sim(
     """
     cell, rng = stage(load(task).name).cell, np.random.default_rng(seed_offset)
     cell.reset(seed=seed_offset)
-    figures: dict[str, float] = {"physics_real_time_factor": _physics(cell)}
+    figures = physics(cell)
     cell.reset(seed=seed_offset)
     cameras = sample_cameras(rng, _VIEWS, width=128, height=128)
     for height, width in _SIZES:
         views = [at_size(camera, width=width, height=height) for camera in cameras]
         figures |= {f"views_per_s_{height}x{width}_{name}": rate for name, rate in _drawing(cell, views).items()}
-    figures |= _cross_view(cell, rng) | _collecting(task, seed_offset)
+    figures |= _cross_view(cell, rng)
+    height, width = _SIZES[0]
+    figures |= _collecting(
+        task,
+        seed_offset,
+        real_time_factor=figures["physics_real_time_factor"],
+        views_per_s=figures[f"views_per_s_{height}x{width}_rgbd_labels"],
+    )
     _print(figures)
     if json_file:
         json_file.write_text(json.dumps({"task": task, "seed_offset": seed_offset, **figures}, indent=2) + "\n")
 
 
-def _physics(cell: Cell) -> float:
-    """Simulated over real time, both arms holding still."""
-    start = time.perf_counter()
-    for _ in range(_STEPS):
-        cell.step({})
-    return _STEPS * CONTROL_PERIOD_S / (time.perf_counter() - start)
+def physics(cell: Cell) -> dict[str, float]:
+    """Simulated over real time while the expert does the task of a cell that was just reset.
+
+    Beside it MuJoCo alone, which advances the same states under the same controls: without inverse kinematics of the
+    arms, and without the measurements that the cell makes of each state.
+
+    Raises:
+        ValueError: the expert needs more than a minute.
+    """
+    expert, state, plain = cell.task.expert(), cell.state(), mujoco.MjData(cell.model)
+    substeps = round(CONTROL_PERIOD_S / cell.model.opt.timestep)
+    spent_s, spent_plain_s, ticks = 0.0, 0.0, 0
+    while not expert.done(state):
+        if state.time_s > _TIME_LIMIT_S:
+            raise ValueError(f"the expert has not done its task in {_TIME_LIMIT_S:g} s: choose another --seed-offset")
+        commands, before = expert.command(state), cell.snapshot().physics
+        start = time.perf_counter()
+        state = cell.step(commands)
+        spent_s += time.perf_counter() - start
+        mujoco.mj_setState(cell.model, plain, before, mujoco.mjtState.mjSTATE_INTEGRATION)
+        plain.ctrl[:] = cell.data.ctrl
+        start = time.perf_counter()
+        mujoco.mj_step(cell.model, plain, substeps)
+        spent_plain_s += time.perf_counter() - start
+        ticks += 1
+    return {
+        "physics_real_time_factor": ticks * CONTROL_PERIOD_S / spent_s,
+        "physics_real_time_factor_mujoco": ticks * CONTROL_PERIOD_S / spent_plain_s,
+    }
 
 
 def _drawing(cell: Cell, cameras: list[Camera]) -> dict[str, float]:
@@ -153,22 +190,25 @@ def _cross_view(cell: Cell, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _collecting(task: str, seed: int) -> dict[str, float]:
-    """One episode with four views of 128 x 128, from the start of the simulation to the files."""
+def _collecting(task: str, seed: int, *, real_time_factor: float, views_per_s: float) -> dict[str, float]:
+    """One episode, from the start of the simulation to the files; beside it what these two rates allow."""
     config = CollectConfig(
-        views=4,
-        size=(128, 128),
+        views=_COLLECTED_VIEWS,
+        size=_SIZES[0],
         distribution="standard",
         rate_hz=10.0,
         perturb=False,
         keep_failures=True,
         states_only=False,
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "episode"
         start = time.perf_counter()
-        record(Job(task=task, seed=seed, folder=Path(folder) / "episode"), lambda share: None, config=config)
+        record(Job(task=task, seed=seed, folder=folder), lambda share: None, config=config)
         seconds = time.perf_counter() - start
-    return {"collect_episodes_per_min": 60 / seconds}
+        frames = len(read_episode(folder))
+    least_s = frames / config.rate_hz / real_time_factor + config.views * frames / views_per_s
+    return {"collect_episodes_per_min": 60 / seconds, "collect_episodes_per_min_limit": 60 / least_s}
 
 
 def _print(figures: dict[str, float]) -> None:
@@ -179,9 +219,20 @@ def _print(figures: dict[str, float]) -> None:
         drawing.add_row(f"{height} x {width}", *rates)
     console = Console()
     console.print(drawing)
-    console.print(f"physics: {figures['physics_real_time_factor']:.1f} times real time")
-    console.print(f"collecting, 4 views of 128 x 128: {figures['collect_episodes_per_min']:.1f} episodes/min a process")
+    console.print(
+        f"physics, expert at work: {figures['physics_real_time_factor']:.1f} times real time "
+        f"(mj_step alone, the limit: {figures['physics_real_time_factor_mujoco']:.1f})",
+        soft_wrap=True,
+    )
+    height, width = _SIZES[0]
+    console.print(
+        f"collecting, {_COLLECTED_VIEWS} views of {height} x {width}: {figures['collect_episodes_per_min']:.1f} "
+        "episodes/min a process (physics and drawing alone, the limit: "
+        f"{figures['collect_episodes_per_min_limit']:.1f})",
+        soft_wrap=True,
+    )
     console.print(
         f"cross-view error over {figures['cross_view_pairs']} pairs: mean {figures['cross_view_mean_mm']:.3f} mm, "
-        f"largest of a pair {figures['cross_view_max_mm']:.3f} mm"
+        f"largest of a pair {figures['cross_view_max_mm']:.3f} mm (a unit of stored depth: {1e3 * DEPTH_UNIT:g} mm)",
+        soft_wrap=True,
     )
