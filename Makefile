@@ -2,7 +2,7 @@
 # make check  what CI asks for besides the tests               make bench  the benchmarks
 SHELL := bash
 PYTHON ?= python3
-# torch's build is yours to choose, e.g. TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
+# torch's build is yours to choose (the CPU's, unless an index is given), e.g. TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
 TORCH ?= torch==2.13.0
 PYTEST ?=
 ROS := scripts/with_ros

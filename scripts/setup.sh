@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes .venv and the ROS workspace; does nothing where they are up to date. Called by every make target.
-#   PYTHON  the interpreter to build on (>= 3.10)      TORCH  pip's arguments for torch, as in the Makefile
+#   PYTHON  the interpreter to build on (>= 3.10)      TORCH  pip's arguments for torch; without an index: its CPU build
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PYTHON=${PYTHON:-python3} TORCH=${TORCH:-torch==2.13.0}
+cpu_wheels=https://download.pytorch.org/whl/cpu
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -50,6 +51,12 @@ venv_options=()
 if [[ -n ${ROS_DISTRO:-} ]] && "$PYTHON" -c 'import rclpy' 2>/dev/null; then
     venv_options=(--system-site-packages)
 else
+    # PyPI has ROS for the machines and Pythons that are named here.
+    [[ $(uname -m) == x86_64 ]] ||
+        die "PyPI has ROS for x86_64 only, this is $(uname -m): install ROS 2 Jazzy (https://docs.ros.org/en/jazzy/Installation.html),
+    then: rm -rf .venv && source /opt/ros/jazzy/setup.bash && make setup"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info >= (3, 15))' ||
+        die "$("$PYTHON" --version) is too new: PyPI has ROS for Python 3.10 to 3.14; choose one with PYTHON=python3.x"
     locks+=(-r requirements/ros.lock)
 fi
 stamp=$(cat requirements/*.lock pyproject.toml <(echo "$TORCH" "${locks[@]}") <("$PYTHON" --version) | sha256sum)
@@ -58,6 +65,14 @@ if [[ $(cat .venv/.stamp 2>/dev/null) != "$stamp" ]]; then
     "$PYTHON" -m venv "${venv_options[@]}" .venv
     touch .venv/COLCON_IGNORE
     export PIP_DISABLE_PIP_VERSION_CHECK=1
+    if [[ $TORCH != *index-url* ]]; then
+        # PyPI's own build brings gigabytes of CUDA. Where both are found, pip takes the CPU's: 2.13.0+cpu > 2.13.0.
+        if timeout 20 "$PYTHON" -c "import urllib.request as u; u.urlopen('$cpu_wheels/torch/', timeout=10)" 2>/dev/null; then
+            TORCH+=" --extra-index-url $cpu_wheels"
+        else
+            say "$cpu_wheels is not reached: torch comes from pip's own index, where it may be the build for CUDA"
+        fi
+    fi
     # shellcheck disable=SC2086  # TORCH holds several arguments
     .venv/bin/python -m pip install -q $TORCH
     .venv/bin/python -m pip install -q --no-deps --require-hashes "${locks[@]}"
