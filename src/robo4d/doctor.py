@@ -1,5 +1,6 @@
 """`robo4d doctor`: what this machine has, and what to do about each thing missing."""
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from robo4d import shipped
@@ -54,7 +56,7 @@ def doctor() -> int:
     console, missing = Console(), 0
     with console.status("looking"):
         for finding in examine():
-            table.add_row(finding.subject, finding.level.value, finding.found, finding.remedy)
+            table.add_row(finding.subject, finding.level.value, escape(finding.found), escape(finding.remedy))
             missing += finding.level is Level.MISSING
     console.print(table)
     console.print("[bold]the demo can run: make demo" if not missing else f"[bold red]{missing} missing for the demo")
@@ -101,14 +103,22 @@ def _ros() -> Finding:
         return Finding(subject="ROS 2", level=Level.MISSING, found="no rclpy", remedy=remedy)
     distro = os.environ.get("ROS_DISTRO")
     source = f"{distro}, installed" if distro else f"Jazzy from PyPI (rclpy {_version('ros-rclpy')})"
-    rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    rmw = _rmw()
+    ran = _run_python("import rclpy; print(rclpy.get_rmw_implementation_identifier())")  # loads it
+    if ran.returncode != 0:
+        return Finding(
+            subject="ROS 2",
+            level=Level.MISSING,
+            found=f"{source}, but {rmw} cannot be loaded: {_last_line(ran)}",
+            remedy=f"unset RMW_IMPLEMENTATION, or sudo apt-get install ros-$ROS_DISTRO-{rmw.replace('_', '-')}",
+        )
     if distro not in (None, "jazzy"):
         return Finding(subject="ROS 2", level=Level.WARNING, found=f"{source}, {rmw}", remedy="tested with Jazzy only")
     return Finding(subject="ROS 2", level=Level.OK, found=f"{source}, {rmw}")
 
 
 def _messages() -> Finding:
-    lacking = [name for name in ("robo4d_msgs", "tf2_msgs", "control_msgs") if importlib.util.find_spec(name) is None]
+    lacking = _lacking("robo4d_msgs", "tf2_msgs", "control_msgs", "vision_msgs")
     return Finding(
         subject="messages",
         level=Level.MISSING if lacking else Level.OK,
@@ -120,6 +130,17 @@ def _messages() -> Finding:
 def _transport() -> Finding:
     profile, builtin = (os.environ.get(n) for n in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"))
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    if not _rmw().startswith("rmw_fastrtps"):
+        return Finding(
+            subject="transport",
+            level=Level.WARNING,
+            found=f"{_rmw()}'s own, discovery range {reach}; our settings are for rmw_fastrtps only",
+            remedy="unset RMW_IMPLEMENTATION, or see with `robo4d bench transport` how many images arrive",
+        )
+    if profile and not Path(profile).is_file():
+        remedy = "unset FASTRTPS_DEFAULT_PROFILES_FILE, then source scripts/env.sh"
+        found = f"no file {profile}: Fast DDS's own, which loses half of the images"
+        return Finding(subject="transport", level=Level.WARNING, found=found, remedy=remedy)
     if profile and reach == "SUBNET":
         return Finding(subject="transport", level=Level.OK, found=f"{Path(profile).name}: shared memory and loopback")
     if builtin and reach == "SUBNET":
@@ -155,19 +176,20 @@ def _simulator() -> Finding:
     if ran.returncode == 0:
         version, backend = ran.stdout.split()[-2:]
         return Finding(subject="simulator", level=Level.OK, found=f"MuJoCo {version}, OpenGL through {backend}")
-    lines = ran.stderr.strip().splitlines()
     return Finding(
         subject="simulator",
         level=Level.MISSING,
-        found=lines[-1] if lines else "no OpenGL",
+        found=_last_line(ran) or "no OpenGL",
         remedy="sudo apt-get install libegl1 libgl1 libgl1-mesa-dri; without EGL: MUJOCO_GL=osmesa and libosmesa6",
     )
 
 
 def _tracker() -> Finding:
-    if importlib.util.find_spec("embreex") is None:
-        return Finding(subject="tracker", level=Level.MISSING, found="no embreex", remedy="make setup")
-    return Finding(subject="tracker", level=Level.OK, found=f"embedded, rays by embreex {_version('embreex')}")
+    parts = ("embreex", "open3d", "small_gicp")
+    if lacking := _lacking(*parts):
+        return Finding(subject="tracker", level=Level.MISSING, found=f"no {', '.join(lacking)}", remedy="make setup")
+    found = f"embedded, with {', '.join(f'{name} {_version(name)}' for name in parts)}"
+    return Finding(subject="tracker", level=Level.OK, found=found)
 
 
 def _foundationpose(library: str, module: str) -> Finding:
@@ -179,11 +201,10 @@ def _foundationpose(library: str, module: str) -> Finding:
     ran = _run_python(f"import {module}", python)
     if ran.returncode == 0:
         return Finding(subject=subject, level=Level.OK, found=f"{module} in {python}")
-    lines = ran.stderr.strip().splitlines()
     return Finding(
         subject=subject,
         level=Level.WARNING,
-        found=f"{variable}: {lines[-1] if lines else 'cannot be started'}",
+        found=f"{variable}: {_last_line(ran) or 'cannot be started'}",
         remedy="see the head of models/robo4d_models/tracking/servers/*.py, or use the embedded tracker",
     )
 
@@ -192,7 +213,17 @@ def _sam2() -> Finding:
     if importlib.util.find_spec("transformers") is None:
         remedy = "optional: make setup installs it with the extra `models`"
         return Finding(subject="SAM 2", level=Level.OK, found="no transformers", remedy=remedy)
-    return Finding(subject="SAM 2", level=Level.OK, found=f"by transformers {_version('transformers')}")
+    found = f"by transformers {_version('transformers')}"
+    classes = "Sam2VideoInferenceSession, Sam2VideoModel"
+    ran = _run_python(f"from transformers.models.sam2_video.modeling_sam2_video import {classes}")
+    if ran.returncode == 0:
+        return Finding(subject="SAM 2", level=Level.OK, found=found)
+    return Finding(
+        subject="SAM 2",
+        level=Level.WARNING,
+        found=f"{found}, whose classes cannot be imported: {_last_line(ran)}",
+        remedy="make setup brings a transformers that has them; the tracker does without",
+    )
 
 
 def _torch() -> Finding:
@@ -210,9 +241,21 @@ def _torch() -> Finding:
 
 
 def _weights() -> Finding:
-    if any(shipped.TINY.glob("*.safetensors")):
-        return Finding(subject="weights", level=Level.OK, found="tiny")
-    return Finding(subject="weights", level=Level.WARNING, found="none", remedy="robo4d train --preset tiny")
+    sums = shipped.TINY / "SHA256SUMS"
+    hashes = [line.split() for line in sums.read_text().splitlines()] if sums.is_file() else []
+    wrong = [name for sha256, name in hashes if _sha256(shipped.TINY / name) != sha256]
+    if hashes and not wrong:
+        return Finding(subject="weights", level=Level.OK, found=f"tiny, {len(hashes)} files as in SHA256SUMS")
+    return Finding(
+        subject="weights",
+        level=Level.WARNING,
+        found=f"tiny: {', '.join(wrong) or 'SHA256SUMS'} missing or damaged",
+        remedy="get them anew: git checkout models/checkpoints/tiny",
+    )
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 def _disk() -> Finding:
@@ -231,6 +274,19 @@ def _run_python(program: str, python: str = sys.executable) -> "subprocess.Compl
         return subprocess.CompletedProcess([], 1, "", str(error))
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess([], 1, "", f"no answer within {_TRY_LIMIT_S:.0f} s")
+
+
+def _last_line(ran: "subprocess.CompletedProcess[str]") -> str:
+    """What a program said last on its standard error: of a traceback, the error."""
+    return (ran.stderr.strip().splitlines() or [""])[-1]
+
+
+def _lacking(*modules: str) -> list[str]:
+    return [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+def _rmw() -> str:
+    return os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
 
 
 def _version(distribution: str) -> str:
