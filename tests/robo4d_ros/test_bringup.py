@@ -143,6 +143,20 @@ def test_the_loop_works_on_a_real_cell_too_and_an_empty_table_is_refused_with_wh
         bringup.nodes(bringup.BringupConfig())
 
 
+def _trackers_parameters(**given):
+    specs = bringup.nodes(bringup.parse({"generator": "tiny"} | given))
+    return next(spec.parameters for spec in specs if spec.executable == "tracker")
+
+
+def test_the_papers_threshold_of_the_task_is_set_when_its_rule_is_asked_for():
+    assert not {name for name in _trackers_parameters(task="put_spatula_on_table") if name.startswith("readout.")}
+    parameters = _trackers_parameters(task="put_spatula_on_table", opening="centroids")
+    assert parameters["readout.opening"] == "centroids"
+    assert parameters["readout.open_rule.threshold_m"] == 0.06
+    with pytest.raises(ValueError, match="no threshold for task:=fold_towel, only for store_cereal_box"):
+        _trackers_parameters(task="fold_towel", opening="centroids")
+
+
 def test_processes_stay_on_this_machine_unless_asked_otherwise(monkeypatch):
     for name in {*THIS_MACHINE, *NETWORK, "RMW_IMPLEMENTATION", "OMP_WAIT_POLICY"}:
         monkeypatch.delenv(name, raising=False)

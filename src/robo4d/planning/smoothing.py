@@ -36,9 +36,10 @@ class SmoothingConfig:
     """How exact tracked poses are, and how smoothly grippers move."""
 
     position_sigma_m: float = 0.006
-    """Standard deviation of a good pose's position [m]; measured for the embedded tracker: 4 to 9 mm."""
+    """Standard deviation of a good pose's position [m]. The embedded tracker is off by 2.6 mm in the median and 5.4 mm
+    at the 90th percentile, on true videos with 5 mm of noise; a generated one adds errors of its own."""
     rotation_sigma_rad: float = 0.05
-    """Standard deviation of a good pose's rotation [rad]; measured for the embedded tracker: 2.4 to 5.3 deg."""
+    """Standard deviation of a good pose's rotation [rad]. The embedded tracker is off by 0.9 deg in the median, there."""
     acceleration_sigma: float = 0.15
     """Typical acceleration of the hand [m/s^2]: a transit of 0.3 m in 3 s."""
     angular_acceleration_sigma: float = 0.8

@@ -6,7 +6,7 @@ distance between the pads, and a hidden finger gives no reading. The search find
 all views fit the fingers' CAD best, in metres between the pads; one finger will do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -166,8 +166,9 @@ def _summit(scores: Float[Array, " n"], best: int) -> float:
 class OpenRule:
     """When a gripper counts as open."""
 
-    threshold_m: float = 0.0725
-    """Measured opening that separates open from closed [m]: wider than what is held, narrower than fully open."""
+    threshold_m: float = field(default=0.0725, metadata={"range": (0.005, 0.2)})
+    """Measured opening that separates open from closed [m]: wider than what is held, narrower than fully open. The
+    default is for the distance between the pads; centroids need the paper's, `PAPER_THRESHOLDS_M`."""
     pads_threshold_m: float = 0.076
     """The same for the width that the gripper itself reports in the beginning [m], whatever the measure is. It is
     exact, so that it may lie just below fully open: an apple is 68 mm wide."""
@@ -175,7 +176,7 @@ class OpenRule:
     """A reading must pass the threshold by so much to count [m]."""
     dwell: int = 2
     """Readings that a new state must have for it; the change is dated back to the first of them, or before. One will
-    do at the end of a time in which nothing was read."""
+    do at the end of a time in which nothing was read, or of the clip if the hand stands where it changes."""
 
     def __post_init__(self) -> None:
         """Refuse rules that never change their mind, or at every reading."""
@@ -211,8 +212,10 @@ class OpenRule:
                 for begin in range(1, t + 1):
                     since = speaking[:, t] - speaking[:, begin - 1]
                     total = cost[1 - state, begin - 1] + change[begin] + since[1 - state]
-                    hidden = since[1 - state] == 0 and t - begin >= _HIDDEN
-                    if since[state] >= (1 if hidden else self.dwell) and total <= cost[state, t]:
+                    # Of a change at the end, no second reading comes: hands stand still to grasp and to let go.
+                    at_end = t == count - 1 and moving[begin] == 0
+                    one_will_do = since[1 - state] == 0 and (t - begin >= _HIDDEN or at_end)
+                    if since[state] >= (1 if one_will_do else self.dwell) and total <= cost[state, t]:
                         cost[state, t], begins[state, t] = total, begin
         is_open, end = np.full(count, initially_open), count
         state = int(np.argmin(cost[:, -1] - 1e-9 * (np.arange(2) == int(initially_open))))

@@ -50,8 +50,8 @@ class ReadoutConfig:
     limits: Limits = field(default_factory=Limits)
     """What a trusted pose must keep to."""
     opening: Literal["search", "centroids"] = "search"
-    """What `GripperTrack.opening_m` holds and `open_rule` decides on. `centroids` is the paper's rule, and needs the
-    thresholds of `robo4d.tracking.opening.PAPER_THRESHOLDS_M`."""
+    """What `GripperTrack.opening_m` holds and `open_rule` decides on. `centroids` is the paper's rule, and needs its
+    threshold for the task as `open_rule.threshold_m`."""
     open_rule: OpenRule = field(default_factory=OpenRule)
     """When a gripper counts as open."""
 

@@ -81,6 +81,17 @@ def test_what_the_gripper_reports_itself_outdoes_a_reading_of_the_observation():
     np.testing.assert_array_equal(OpenRule().decide(readings, initially_open=False), [False, True, True])
 
 
+def test_at_the_end_one_reading_will_do_of_a_hand_that_stands():
+    readings = np.array([0.068, 0.068, 0.068, np.nan, 0.08])
+
+    def last(way_m):
+        moved_m = np.array([0.0, 0.06, 0.05, way_m, way_m])
+        return OpenRule().decide(readings, initially_open=False, moved_m=moved_m)[3:].tolist()
+
+    assert last(0.003) == [False, True]
+    assert last(0.03) == [False, False]
+
+
 def test_readings_near_the_threshold_change_nothing():
     rule = OpenRule(threshold_m=0.06, hysteresis_m=0.005)
     readings = np.array([0.056, 0.064, 0.057, 0.063, 0.059])

@@ -50,6 +50,9 @@ class BringupConfig:
     tracker, planner, executor and session, too. They work on the cameras and arms that are there, or on sim:=true."""
     readout: Literal["tracker", "plan_head", "fused"] = "tracker"
     """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
+    opening: Literal["search", "centroids"] = "search"
+    """What the tracker decides on whether a gripper is open: fingers fitted to all points, or the distance of their
+    centroids with the paper's threshold for the task."""
     session: bool = True
     """Start the session, which drives the loop from session/start on; false leaves that to somebody else."""
     auto_approve: bool = False
@@ -113,7 +116,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
     Raises:
         ValueError: there is none.
     """
-    task, robot = {"task": config.task}, {"robot": config.robot}
+    task, robot, opening = {"task": config.task}, {"robot": config.robot}, _opening(config)
     works, patience = bool(config.generator), _SIM_PATIENCE if config.sim else {}
     session = {"session.auto_approve": config.auto_approve, "session.max_attempts": 6 if config.auto_approve else 3}
     table: list[tuple[bool, str, OnExit, dict[str, bool | int | float | str]]] = [
@@ -122,7 +125,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
         (config.expert, "expert", "ignore", task),
         (works, "executor", "shutdown", robot),
         (works, "generator", "restart", {**task, **robot, "generator": config.generator}),
-        (works, "tracker", "restart", {**robot, "source": config.readout}),
+        (works, "tracker", "restart", {**robot, **opening, "source": config.readout}),
         (works, "planner", "restart", {"cell.robot": config.robot}),
         (bool(config.bag), "recorder", "ignore", {"path": config.bag}),
         (works and config.session, "session", "restart", session),
@@ -142,6 +145,20 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
             "--show-args lists all arguments"
         )
     return specs
+
+
+def _opening(config: BringupConfig) -> dict[str, bool | int | float | str]:
+    if config.opening == "search":
+        return {}
+    from robo4d.tracking import PAPER_THRESHOLDS_M  # half a second, seldom needed
+
+    if config.task not in PAPER_THRESHOLDS_M:
+        raise ValueError(
+            f"opening:=centroids: the paper has no threshold for task:={config.task}, only for "
+            f"{', '.join(PAPER_THRESHOLDS_M)}; set the tracker's readout.opening and readout.open_rule.threshold_m in "
+            "params_file"
+        )
+    return {"readout.opening": "centroids", "readout.open_rule.threshold_m": PAPER_THRESHOLDS_M[config.task]}
 
 
 def environment(config: BringupConfig) -> dict[str, str]:
