@@ -1,7 +1,8 @@
 """What an episode holds: one demonstration, seen by several cameras. On disk: docs/episodes.md."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -42,6 +43,8 @@ class EpisodeInfo:
     """Whether start and commands were disturbed to show how to recover."""
     size: tuple[int, int]
     """Height and width of the images [px]."""
+    robo4d_version: str = field(default_factory=lambda: metadata.version("robo4d"))
+    """Of the robo4d that recorded the episode; `unknown` where the files do not tell."""
 
     def to_attributes(self) -> dict[str, Any]:
         """Values for JSON."""
@@ -56,7 +59,7 @@ class EpisodeInfo:
         """
         if (version := attributes["format"]) != FORMAT_VERSION:
             raise ValueError(f"the episode has format {version}, this version of robo4d reads format {FORMAT_VERSION}")
-        values: dict[str, Any] = dict(attributes)
+        values: dict[str, Any] = {"robo4d_version": "unknown", **attributes}
         del values["format"]
         values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return cls(**values)

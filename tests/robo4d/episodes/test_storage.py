@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -178,6 +179,20 @@ def test_a_folder_that_is_no_episode_is_refused(tmp_path):
     write_group(tmp_path, {})
     with pytest.raises(ValueError, match="lacks the attribute `robo4d`"):
         read_episode(tmp_path)
+
+
+def test_an_episode_tells_which_robo4d_recorded_it(folder, tmp_path):
+    assert read_episode(folder).info.robo4d_version == metadata.version("robo4d")
+    written = json.loads((folder / "zarr.json").read_text())
+    attributes = written["attributes"]["robo4d"]
+    attributes["robo4d_version"] = "0.0.1"
+    (folder / "zarr.json").write_text(json.dumps(written))
+    with EpisodeWriter(tmp_path / "copy", read_episode(folder)):
+        pass
+    assert read_episode(tmp_path / "copy").info.robo4d_version == "0.0.1"
+    del attributes["robo4d_version"]
+    (folder / "zarr.json").write_text(json.dumps(written))
+    assert read_episode(folder).info.robo4d_version == "unknown"
 
 
 def test_an_episode_of_another_format_is_refused(folder):
