@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 from robo4d_ros import bringup
@@ -70,6 +71,27 @@ def test_the_end_of_an_important_process_ends_all_with_its_status():
     )
     assert status == 7
     assert any("core ended with status 7" in line for line in lines)
+
+
+@pytest.fixture
+def inattentive(monkeypatch):
+    """A supervisor that looks at its processes only when one of them has ended already."""
+    watch = Supervisor._watch
+
+    def watch_late(self):
+        while self._events.empty():
+            time.sleep(0.01)
+        return watch(self)
+
+    monkeypatch.setattr(Supervisor, "_watch", watch_late)
+
+
+@pytest.mark.usefixtures("inattentive")
+def test_an_end_before_the_first_look_is_not_missed():
+    assert run([("core", python("import sys; sys.exit(7)"), "shutdown")], until=None)[0] == 7
+    status, lines = run([("phoenix", python("print('born')"), "restart")], lambda output: output.wait_for("born", 2))
+    assert status == 0
+    assert any("starts again in 1 s" in line for line in lines)
 
 
 def test_an_unimportant_process_may_end():

@@ -99,6 +99,7 @@ class Supervisor:
                 self._log.say("stopping")
                 return 0
             child, status = event.child, event.child.status
+            child.running = False
             self._log.say(f"{child.command.name} ended with status {status}")
             if child.command.on_exit == "shutdown":
                 return status
@@ -114,8 +115,10 @@ class Supervisor:
                 child.signal(number)
             while any(child.running for child in self._children) and time.monotonic() < deadline:
                 with suppress(queue.Empty):
-                    if isinstance(self._events.get(timeout=_POLL_S), _StopRequested):
+                    event = self._events.get(timeout=_POLL_S)
+                    if isinstance(event, _StopRequested):
                         break
+                    event.child.running = False
             left = [child.command.name for child in self._children if child.running]
             if not left:
                 return
@@ -137,6 +140,7 @@ class _Child:
         self._process: subprocess.Popen[str] | None = None
         self._started, self._backoff_s = 0.0, _FIRST_BACKOFF_S
         self.running = False
+        """Until the supervisor has taken note of the end: no end is missed, however early it comes."""
         self.restart_at: float | None = None
 
     @property
@@ -172,7 +176,7 @@ class _Child:
 
     def signal(self, number: int) -> None:
         """To the process and to what it has started."""
-        if self._process and self.running:
+        if self._process and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
@@ -186,7 +190,6 @@ class _Child:
         for line in process.stdout:
             self._log.line(self.command.name, line.rstrip("\n"))
         process.wait()
-        self.running = False
         self._events.put(_Ended(self))
 
 
