@@ -19,9 +19,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.ros)
-            # Nodes watch the clock: on a machine that stands still for seconds, it is right that they complain.
+            # Nodes watch the clock: on a machine that stands still for seconds, it is right that they complain. Once:
+            # the summary lists what was run again, and a test that is there often has a race.
             if item.get_closest_marker("flaky") is None:
-                item.add_marker(pytest.mark.flaky(reruns=2))
+                item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 if MISSING:
