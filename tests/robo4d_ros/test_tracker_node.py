@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from cell_film import FRAMES, film
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from robo4d_msgs.msg import GripperTrack as TrackMessage
 from robo4d_msgs.msg import PointmapVideo as VideoMessage
@@ -141,6 +142,19 @@ def test_viewers_get_the_same_poses_in_their_own_messages(cell):
     assert all(text.text == "" for text in texts)
     assert len(marker.points) == len(marker.colors) == 8 * (FRAMES + 1)
     assert all((colour.r, colour.g) != RED for colour in marker.colors)
+
+
+def test_a_camera_that_is_not_where_tf_has_it_is_told_on_diagnostics(cell):
+    diagnostics = cell.probe.listen(DiagnosticArray, "/diagnostics", 10)
+    cell.track(25 * 10**9)
+    status = diagnostics.wait(lambda m: m.status[0].level == DiagnosticStatus.OK).status[0]
+    assert {value.key for value in status.values} >= {"cross_view_residual_m", "difference_from_tf_m"}
+    T_world_n = se3.translation(0, 0.06, 0) @ cell.film.pair.n.T_world_camera
+    cell.tell_joints(27 * 10**9)
+    cell.send(27 * 10**9, T_world_camera=T_world_n)
+    message = diagnostics.wait(lambda m: m.status[0].level == DiagnosticStatus.WARN).status[0].message
+    assert "the video has m 60 mm and 0.0 deg from where tf has it" in message
+    assert "recalibrate m" in message
 
 
 def test_what_is_not_followed_is_told_in_one_line_with_all_reasons():

@@ -3,7 +3,8 @@
 Its use here is pose-free multi-view geometry. The generator gives view m's points in the camera frame of view n
 (paper, section 3.2) and never its extrinsics. The cameras stand still, so ONE T_n_m carries all of view m's own
 points onto the predicted ones: `calibrate` recovers it from the input pointmap of m and the prediction. Its
-residual says how consistent the prediction is across the views; over days, its drift says that a camera was moved.
+residual says how consistent the prediction is across the views; its distance from the calibrated T_n_m, that a camera
+was moved (`robo4d.tracking.drift`).
 """
 
 from dataclasses import dataclass

@@ -31,8 +31,8 @@ class Clip:
     stamp_ns: int
     """Exposure of the observation [ns]."""
     calibration: Alignment | None
-    """T_n_m, and how well view m agrees with it: the consistency of the video across views, and an alarm when a camera
-    was moved. None if the points fix no pose."""
+    """T_n_m, and how well view m agrees with it: the consistency of the video across views, and what a moved camera is
+    noticed by (`robo4d.tracking.drift`). None if the points fix no pose."""
 
     @classmethod
     def from_video(cls, video: PointmapVideo, pair: RgbdPair) -> "Clip":
@@ -48,7 +48,7 @@ class Clip:
         except DegenerateAlignment:
             calibration = None
         Ts_n_view = [np.eye(4)]
-        if calibration is not None and calibration.inlier_share >= _LEAST_AGREEMENT:
+        if calibration is not None and places(calibration):
             Ts_n_view.append(calibration.T_a_b)
         Ts_world_view = [T_world_n @ T for T in Ts_n_view]
         moments = [tuple(replace(observed[v], T_world_camera=T) for v, T in enumerate(Ts_world_view))]
@@ -65,6 +65,11 @@ class Clip:
     def example(cls) -> "Clip":
         """The example video."""
         return cls.from_video(PointmapVideo.example(), RgbdPair.example())
+
+
+def places(calibration: Alignment) -> bool:
+    """Whether enough of view m agrees on a pose of its camera; without it, the view is left out."""
+    return calibration.inlier_share >= _LEAST_AGREEMENT
 
 
 def _predicted(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
 from robo4d_msgs.msg import GripperTrack as TrackMessage
@@ -11,20 +12,27 @@ from robo4d_msgs.msg import RgbdPair as PairMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from robo4d.health import Health, Level
 from robo4d.rgbd import RgbdPair
 from robo4d.track import GripperTrack
 from robo4d.tracking import ArmRenderer, GripperPrior, GripperRenderer, Readout, ReadoutConfig
+from robo4d.tracking.clip import Clip
+from robo4d.tracking.drift import DriftLimits, drift
 from robo4d.tracking.panda import panda_arm, panda_gripper
 from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d_ros import frames, parameters
-from robo4d_ros.conversions import message_from_track, pair_from_message, track_from_message, video_from_message
+from robo4d_ros.conversions import header, message_from_track, pair_from_message, track_from_message, video_from_message
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.execution.kinematics import forward_kinematics
 from robo4d_ros.markers import track_markers
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
+from robo4d_ros.sync import status_from_health
 from robo4d_ros.track_conversions import detections, pose_array
 from robo4d_ros.tracking_engine import EngineChoice, TrackingEngine
+
+_DIAGNOSTICS_PERIOD_S = 1.0
+"""As diagnostic_updater has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,7 @@ class TrackerConfig:
     """Who tells where the grippers go: the engine, which follows them through the video as the paper does; the
     generator, by its `predicted/<arm>/track`; or the one held against the other."""
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
+    drift: DriftLimits = field(default_factory=DriftLimits)
 
 
 class TrackerNode(Node):
@@ -61,6 +70,10 @@ class TrackerNode(Node):
         self._told: dict[str, TrackMessage] = {}
         self._outputs = {arm: _Outputs(self, arm) for arm in config.arms}
         self._jobs = Jobs(self, "tracking")
+        self._views: Health | None = None
+        """What the last video says of the cameras."""
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(_DIAGNOSTICS_PERIOD_S, self._diagnose)
         self.create_subscription(PairMessage, "predicted/observation", self._take_observation, 2)
         self.create_subscription(VideoMessage, "predicted/video", self._take_video, 2)
         for arm in config.arms if config.source != "tracker" else ():
@@ -105,6 +118,9 @@ class TrackerNode(Node):
         except ValueError as error:
             self.get_logger().error(f"cannot track: {error}")
             return
+        self._views = drift(readout.calibration, pair, self._config.drift)
+        if self._views.level is not Level.OK:
+            self.get_logger().warning(self._views.message)
         for arm, track in readout.tracks.items():
             self._outputs[arm].publish(replace(track, foreseen=pair.foreseen.get(arm)))
             if said := doubts(track):
@@ -114,10 +130,17 @@ class TrackerNode(Node):
         self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
 
     def _read(self, video: VideoMessage, pair: RgbdPair, told: dict[str, GripperTrack]) -> Readout:
+        predicted = video_from_message(video)
         if self._config.source == "plan_head":
-            return plan_readout(told)
-        tracked = self._engine.read(video_from_message(video), pair, self._priors(pair))
+            return replace(plan_readout(told), calibration=Clip.from_video(predicted, pair).calibration)
+        tracked = self._engine.read(predicted, pair, self._priors(pair))
         return tracked if self._config.source == "tracker" else fused_readout(tracked, told)
+
+    def _diagnose(self) -> None:
+        if self._views is not None:
+            status = status_from_health(self._views, node_name=self.get_fully_qualified_name())
+            now_ns = self.get_clock().now().nanoseconds
+            self._diagnostics.publish(DiagnosticArray(header=header(now_ns, ""), status=[status]))
 
     def _priors(self, pair: RgbdPair) -> dict[str, GripperPrior]:
         """Where the robot had its grippers when the observation was taken, or will have them where it is foreseen."""
