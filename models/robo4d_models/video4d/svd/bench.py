@@ -4,22 +4,21 @@ Weights are random: they change no time. On a GPU the model has its full size, o
 """
 
 import gc
+import itertools
 import json
-import resource
+import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from robo4d_models.video4d.measuring import machine_name, seconds_of
+from robo4d_models.video4d.measuring import PeakMemory, machine_name, seconds_of
 from robo4d_models.video4d.svd.memory import memory_table
 from robo4d_models.video4d.svd.model import SvdConfig
-from robo4d_models.video4d.svd.ways import NARROW, Way, flops_of, ways
+from robo4d_models.video4d.svd.ways import NARROW, Made, Way, flops_of, ways
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +27,17 @@ class Row:
 
     name: str
     seconds: float
-    """From condition to images of both views; the shortest of the repetitions."""
+    """Of a whole plan: encoding the images of the observation, sampling, decoding; the shortest of the repetitions."""
     tflop: float
     peak_gb: float
-    """Of the GPU's allocator, or of the process (so far) without one."""
+    """Weights, and what plans take beyond them (compiling included): of the GPU's allocator, or else of the process."""
     utilisation: float
-    """Share of the ceiling that matrix products reach in the same type on this machine."""
+    """Seconds that its operations would take at the ceiling of matrix products in their type, of those it takes."""
     passes: int
     """Times that one view, or one stream of a view, goes through the network, in part or as a whole."""
-    difference: float | None
-    """Of the latents, from those of the first row of ours, relative to their size: that of this network with random
-    weights. Trained ones tell more. None where the way makes other latents, or none."""
+    difference: dict[str, float] | None = None
+    """Of latents, colours and coded points, each from those of the first row of ours, relative to their size: that of
+    this model with random weights. Trained ones tell more. None where the way makes others, or none."""
 
 
 def bench_svd(
@@ -55,7 +54,7 @@ def bench_svd(
         repetitions: Runs of each row after a first one that is not counted.
         steps: Of the rows that sample as the paper does.
         compile_rows: Also measure with torch.compile, which takes minutes to begin.
-        memory: Also compute what training the full model needs.
+        memory: Also compute what training the full model, and plans of it, need.
         json_file: Write the rows to this file, too; benchmarks/ has one for each machine that was measured.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,29 +65,49 @@ def bench_svd(
     ceilings = {dtype: matmul_ceiling(device, dtype) for dtype in dtypes}
     console = Console()
     rows: list[Row] = []
-    exact: Tensor | None = None
+    exact: Made | None = None
+    load = [os.getloadavg()[0]]
     for name, make in ways(config, device, full=full, steps=steps, compile_rows=compile_rows).items():
-        row, latents = _measure(name, make, device, repetitions, ceilings)
-        if latents is not None:
-            exact = latents if exact is None else exact
-            row = replace(row, difference=float((latents - exact).norm() / exact.norm()))
+        row, made = _measure(name, make, device, repetitions, ceilings)
+        if made:
+            exact = exact or made
+            row = replace(row, difference=differences(made, exact))
         rows.append(row)
         console.print(f"{name}: {rows[-1].seconds:.3g} s")
-    table = Table("way", "s", "times released", "TFLOP", "peak GB", "utilisation", "passes", "difference", box=None)
+    load.append(os.getloadavg()[0])
+    columns = (
+        "way",
+        "s",
+        "times released",
+        "TFLOP",
+        "peak GB",
+        "utilisation",
+        "passes",
+        "latents",
+        "colours",
+        "points",
+    )
+    table = Table(
+        *columns,
+        box=None,
+        caption="A row + adds to the row before it, a row with changes what it names in the last one of these. Seconds "
+        "are of encoding, sampling and decoding. Latents, colours and points: their difference from the first of ours.",
+    )
     for row in rows:
         table.add_row(
             row.name,
             f"{row.seconds:.3g}",
             f"{rows[0].seconds / row.seconds:.1f}",
             f"{row.tflop:.3g}",
-            f"{row.peak_gb:.1f}",
+            f"{row.peak_gb:.2g}",
             f"{row.utilisation:.2f}",
             str(row.passes),
-            "" if row.difference is None else f"{row.difference:.1g}",
+            *(f"{value:.1g}" for value in (row.difference or {}).values()),
         )
     console.print(table)
     figures = {
         "machine": machine_name(device),
+        "load": load,
         "torch": torch.__version__,
         "preset": "svd",
         "full_size": full,
@@ -97,8 +116,8 @@ def bench_svd(
         "rows": [asdict(row) for row in rows],
     }
     if memory:
-        figures["training_memory"] = memory_table()
-        console.print_json(data=figures["training_memory"])
+        figures["memory"] = memory_table()
+        console.print_json(data=figures["memory"])
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -110,33 +129,38 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / min(seconds_of(lambda: a @ b, device) for _ in range(10)) / 1e12
 
 
+def differences(made: Made, exact: Made) -> dict[str, float]:
+    """Of each part of a plan from that of another one, relative to its size."""
+    pairs = {field.name: (getattr(made, field.name), getattr(exact, field.name)) for field in fields(Made)}
+    return {name: float((a - b).norm() / b.norm()) for name, (a, b) in pairs.items()}
+
+
 def _measure(
     name: str, make: Callable[[], Way], device: torch.device, repetitions: int, ceilings: dict[torch.dtype, float]
-) -> tuple[Row, Tensor | None]:
-    """The figures of a way, without the difference, and its latents."""
+) -> tuple[Row, Made | None]:
+    """The figures of a way, without the difference, and what it makes."""
+    torch.compiler.reset()  # Dynamo gives up on code that it has compiled for too many models
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     with torch.no_grad():
         way = make()
-        flops = flops_of(way.run)  # the first run compiles, records, chooses kernels
-        if way.flops:
-            flops = way.flops()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        made: list[Any] = []
-        seconds = min(seconds_of(lambda: made.append(way.run()), device) for _ in range(repetitions))
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / 1e9
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        memory = PeakMemory(device)
+        made = way.run()  # compiles, records, chooses kernels
+        seconds = min(seconds_of(way.run, device) for _ in range(repetitions))
+        peak = weights_gb(way) + memory.megabytes() / 1e3
+        # Last, and never of compiled code: what Dynamo first meets under a counter it leaves uncompiled for good.
+        flops = flops_of(way.plain)
     row = Row(
         name=name,
         seconds=seconds,
-        tflop=flops / 1e12,
+        tflop=sum(flops.values()) / 1e12,
         peak_gb=peak,
-        utilisation=flops / 1e12 / seconds / ceilings[way.dtype],
+        utilisation=sum(count / 1e12 / ceilings[dtype] for dtype, count in flops.items()) / seconds,
         passes=way.passes,
-        difference=None,
     )
-    return row, made[-1].float() if isinstance(made[-1], Tensor) else None
+    return row, made and Made(**{field.name: getattr(made, field.name).float().cpu() for field in fields(Made)})
+
+
+def weights_gb(way: Way) -> float:
+    """What the parts of a way hold before it runs [GB]."""
+    tensors = (tensor for part in way.parts for tensor in itertools.chain(part.parameters(), part.buffers()))
+    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values()) / 1e9

@@ -199,6 +199,18 @@ class SvdModel(nn.Module):
             )
         return [*found]
 
+    def place_coders(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move all but the network to a device, to compute in a type; what codes points always computes in float32.
+
+        bfloat16 has steps of 6 mm at 1.5 m, which the robot would feel.
+        """
+        for part in (self.rgb, self.clip, self.small_rgb):
+            if part:
+                part.to(device, dtype)  # pyright: ignore[reportArgumentType]  transformers annotates it with self
+        for part in (self.points, self.small_points):
+            if part:
+                part.to(device, torch.float32)
+
     def _context(self, embedding: Float[Tensor, "b v d"]) -> Float[Tensor, "b v s d"]:
         """The embedding that each stream of each view sees."""
         v, s = embedding.shape[1], self.config.network.streams

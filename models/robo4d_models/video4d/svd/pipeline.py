@@ -40,12 +40,8 @@ class SvdGenerator:
         home = torch.device("cpu") if self.options.offload else self.device
         dtype = dtype_of(self.options.acceleration, self.device)
         self._decoders = model.decoders(small=self.options.small_decoders)
-        for part in (model.network, model.rgb, model.clip, self._decoders[0]):
-            part.to(home, dtype)  # pyright: ignore[reportArgumentType]  transformers annotates it with self
-        if model.points:
-            # bfloat16 has steps of 6 mm at 1.5 m, which the robot would feel.
-            for part in (model.points, self._decoders[1]):
-                part.to(home, torch.float32)
+        model.network.to(home, dtype)
+        model.place_coders(home, dtype)
         self._network = accelerated(
             model.network, self.options.acceleration, home, with_deep=self.options.feature_reuse > 1
         )

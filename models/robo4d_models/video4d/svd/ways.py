@@ -1,7 +1,13 @@
-"""The ways to make a plan that `robo4d bench model` measures, each with random weights: they change no time."""
+"""The ways to make a plan that `robo4d bench model` measures, each with random weights: they change no time.
 
+A plan is the whole of it: the images of the observation are encoded, latents sampled, and decoded to images of both
+views.
+"""
+
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +15,9 @@ import torch
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import StableVideoDiffusionPipeline
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robo4d_models.video4d.svd.acceleration import accelerated, dtype_of
@@ -21,6 +28,7 @@ from robo4d_models.video4d.svd.network import LATENT_CHANNELS, NetworkConfig
 from robo4d_models.video4d.svd.options import AccelerationConfig, SamplerConfig
 from robo4d_models.video4d.svd.reuse import FeatureReuse
 from robo4d_models.video4d.svd.small_decoder import SmallDecoder
+from robo4d_models.video4d.svd.vae import LatentCoder
 
 NARROW = SvdConfig(network=NetworkConfig(widths=(32, 64), layers=1, context_width=32), height=32, width=32, frames=4)
 """What is measured on a CPU."""
@@ -35,23 +43,36 @@ _NARROW_CLIP = CLIP_VIT_H | {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Made:
+    """A plan of our network."""
+
+    latents: Float[Tensor, "b v t c hh ww"]
+    colours: Float[Tensor, "b v t 3 h w"]
+    points: Float[Tensor, "b v t 3 h w"]
+    """Coded."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """One of them, ready to run."""
 
-    run: Callable[[], Any]
-    """Makes a plan; returns its latents, if they are those of our network."""
-    dtype: torch.dtype
-    """In which the network computes."""
+    run: Callable[[], Made | None]
+    """Makes a plan; returns it, if it is one of our network."""
+    parts: tuple[nn.Module, ...]
+    """Whose weights it holds."""
     passes: int
     """Times that one view, or one stream of a view, goes through the network, in part or as a whole."""
-    flops: Callable[[], float] | None = None
-    """Where they cannot be counted while it runs: compiled and recorded code hides them."""
+    plain: Callable[[], Any]
+    """Computes the same without compiled and recorded code, which hides its operations from those who count them."""
 
 
 def ways(
     config: SvdConfig, device: torch.device, *, full: bool, steps: int, compile_rows: bool
 ) -> dict[str, Callable[[], Way]]:
     """How to make each way ready, by its name.
+
+    A way `+ ...` adds to the one before it. A way `with ...` changes what it names in the last one of these, and
+    nothing else.
 
     Args:
         config: Of our network.
@@ -60,37 +81,34 @@ def ways(
         steps: Of the ways that sample as the paper does.
         compile_rows: Also with torch.compile.
     """
+    ours = partial(_ours, config, device, full)
     euler = SamplerConfig(steps=steps)
-    dpm, few = SamplerConfig(solver="dpm++", steps=8), SamplerConfig(solver="dpm++", steps=4)
-    eager = AccelerationConfig()
-    graphs = replace(eager, mode="graphs")
-    compiled = replace(eager, mode="compile", channels_last=full)
-    found = {
-        f"released: {steps} steps, fp32, one by one, guidance without effect": lambda: _released(
-            config, device, full, euler
+    best = AccelerationConfig(dtype="float32")
+    found: dict[str, Callable[[], Way]] = {
+        f"released: {steps} steps, fp32, one by one, guidance without effect, no attention between views": partial(
+            _released, config, device, full, euler
         ),
-        f"ours: {steps} steps, fp32": lambda: _ours(config, device, full, euler, AccelerationConfig(dtype="float32")),
+        f"ours: {steps} steps, fp32": partial(ours, euler, best),
     }
+    added: dict[str, dict[str, Any]] = {}
     if full:
-        found[f"ours: {steps} steps, bf16"] = lambda: _ours(config, device, full, euler, eager)
-        found["+ CUDA graphs"] = lambda: _ours(config, device, full, euler, graphs)
-        found["+ CUDA graphs, channels last"] = lambda: _ours(
-            config, device, full, euler, replace(graphs, channels_last=True)
-        )
-    best = graphs if full else eager
+        added |= {"bf16": {"dtype": "bfloat16"}, "CUDA graphs": {"mode": "graphs"}}
+        added |= {"channels last": {"channels_last": True}}
     if compile_rows:
-        found["+ compile"] = lambda: _ours(config, device, full, euler, compiled)
-        best = compiled
-    found["+ features reused at every other step"] = lambda: _ours(config, device, full, euler, best, reuse=2)
-    found["+ small decoders"] = lambda: _ours(config, device, full, euler, best, small=True)
-    found["+ DPM-Solver++, 8 steps"] = lambda: _ours(config, device, full, dpm, best)
-    found["+ 4 steps"] = lambda: _ours(config, device, full, few, best)
-    found["+ 4 steps, small decoders"] = lambda: _ours(config, device, full, few, best, small=True)
-    two, one = SamplerConfig(steps=2), SamplerConfig(steps=1)  # as a few-step student samples
-    found["+ 2 steps, small decoders"] = lambda: _ours(config, device, full, two, best, small=True)
-    found["+ 1 step, small decoders"] = lambda: _ours(config, device, full, one, best, small=True)
-    found[f"StableVideoDiffusionPipeline of diffusers: 1 view, colours only, {steps} steps"] = lambda: _diffusers(
-        config, device, full, steps
+        added["compile"] = {"mode": "compile"}
+    for name, change in added.items():
+        best = replace(best, **change)
+        found[f"+ {name}"] = partial(ours, euler, best)
+    found["with features reused at every other step"] = partial(ours, euler, best, reuse=2)
+    found["with small decoders"] = partial(ours, euler, best, small=True)
+    found["with 8 steps of DPM-Solver++"] = partial(ours, SamplerConfig(solver="dpm++", steps=8), best)
+    students = {n: SamplerConfig(steps=n, sigma_min=1.0) for n in (4, 2, 1)}  # as docs/svd.md has them sample
+    found["with 4 steps of a student"] = partial(ours, students[4], best)
+    for n, sampler in students.items():
+        plural = "s" if n > 1 else ""
+        found[f"with {n} step{plural} of a student, small decoders"] = partial(ours, sampler, best, small=True)
+    found[f"StableVideoDiffusionPipeline of diffusers: 1 view, colours only, {steps} steps"] = partial(
+        _diffusers, config, device, full, steps
     )
     return found
 
@@ -103,19 +121,21 @@ def _model(config: SvdConfig, device: torch.device, full: bool) -> SvdModel:
             model = SvdModel.untrained(config)
         else:
             model = SvdModel.untrained(config, vae_widths=_NARROW_VAE, vae_layers=1, clip=_NARROW_CLIP)
-        # As narrow beside the VAE as the full one.
-        small = [SmallDecoder(model.rgb.widths[0] // 2, levels=len(model.rgb.widths)) for _ in range(2)]
-    model.small_rgb, model.small_points = small[0], small[1] if model.points else None
     return model.requires_grad_(False).to(device)  # diffusers makes some weights on the CPU whatever it is told
 
 
-def _told(model: SvdModel, device: torch.device, dtype: torch.dtype) -> Condition:
-    config = model.config
-    c, h, w = config.network.channels, config.height // model.rgb.factor, config.width // model.rgb.factor
+def _observed(config: SvdConfig, device: torch.device) -> tuple[Float[Tensor, "1 2 3 h w"], Float[Tensor, "1 2 3 h w"]]:
+    """Colours and points of two views, coded."""
     rng = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, 2, c, h, w, generator=rng)
-    context = torch.randn(1, 2, config.network.streams, config.network.context_width, generator=rng)
-    return Condition(latents=latents.to(device, dtype), context=context.to(device, dtype))
+    images = 2 * torch.rand(2, 1, 2, 3, config.height, config.width, generator=rng) - 1
+    rgb, points = images.to(device)
+    return rgb, points
+
+
+def _made(model: SvdModel, latents: Tensor, *, small: bool = False) -> Made:
+    colours, points = model.decode(latents, small=small)
+    assert points is not None
+    return Made(latents=latents, colours=colours, points=points)
 
 
 def _ours(
@@ -129,25 +149,24 @@ def _ours(
     small: bool = False,
 ) -> Way:
     model, dtype = _model(config, device, full), dtype_of(acceleration, device)
-    decoders = model.decoders(small=small)
-    for part in (model.network, *decoders):
-        part.to(dtype)
-    for part in decoders[1:]:
-        part.to(torch.float32)  # points, as in the pipeline
-    network, told = accelerated(model.network, acceleration, device, with_deep=reuse > 1), _told(model, device, dtype)
+    if small:  # as narrow beside the VAE as the full one
+        width, levels = model.rgb.widths[0] // 2, len(model.rgb.widths)
+        model.small_rgb, model.small_points = (SmallDecoder(width, levels).requires_grad_(False) for _ in range(2))
+    model.network.to(dtype)
+    model.place_coders(device, dtype)
+    network = accelerated(model.network, acceleration, device, with_deep=reuse > 1)
+    images = _observed(config, device)
 
-    def run_with(network: Callable[..., Any]) -> Tensor:
+    def run(network: Callable[..., Any]) -> Made:
+        told = model.condition(*images)
         latents = sample(FeatureReuse(network, reuse) if reuse > 1 else network, told, config.frames, sampler, seed=0)
-        model.decode(latents, small=small)
-        return latents
+        return _made(model, latents, small=small)
 
-    plain = model.network.with_deep if reuse > 1 else model.network
-    hidden = acceleration.mode != "eager"
     return Way(
-        run=lambda: run_with(network),
-        dtype=dtype,
+        run=partial(run, network),
+        parts=(model,),
         passes=2 * sampler.steps,
-        flops=(lambda: flops_of(lambda: run_with(plain))) if hidden else None,
+        plain=partial(run, model.network.with_deep if reuse > 1 else model.network),
     )
 
 
@@ -157,8 +176,9 @@ def _released(config: SvdConfig, device: torch.device, full: bool, sampler: Samp
     Without the attention between views, which would make it 3 % slower.
     """
     model = _model(replace(config, network=replace(config.network, layout="rgb", multi_view=False)), device, full)
-    told = _told(model, device, torch.float32)
-    both = Condition(latents=torch.cat([told.latents] * 2, dim=2), context=told.context)
+    with device:
+        model.points = LatentCoder(model.rgb.widths, model.rgb.layers).requires_grad_(False).to(device)
+    images = _observed(config, device)
 
     def network(*inputs: Tensor) -> Tensor:
         noisy, level, condition, context = inputs
@@ -171,10 +191,10 @@ def _released(config: SvdConfig, device: torch.device, full: bool, sampler: Samp
         return output
 
     def run() -> None:
-        for half in sample(network, both, config.frames, sampler, seed=0).split(LATENT_CHANNELS, dim=3):
-            model.decode(half)
+        told: Condition = model.condition(*images)
+        _made(model, sample(network, told, config.frames, sampler, seed=0))
 
-    return Way(run=run, dtype=torch.float32, passes=8 * sampler.steps)
+    return Way(run=run, parts=(model,), passes=8 * sampler.steps, plain=run)
 
 
 def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) -> Way:
@@ -192,10 +212,11 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
             cross_attention_dim=sizes.context_width,
             num_attention_heads=tuple(max(1, width // sizes.head_width) for width in sizes.widths),
         )
+    vae, clip, unet = model.rgb.vae, model.clip, unet.to(device, dtype).eval()  # pyright: ignore[reportArgumentType]
     pipe = StableVideoDiffusionPipeline(
-        vae=model.rgb.vae,
-        image_encoder=model.clip,
-        unet=unet.to(device, dtype).eval(),  # pyright: ignore[reportArgumentType]  diffusers annotates it with self
+        vae=vae,
+        image_encoder=clip,
+        unet=unet,
         scheduler=EulerDiscreteScheduler(
             prediction_type="v_prediction",
             timestep_type="continuous",
@@ -209,9 +230,11 @@ def _diffusers(config: SvdConfig, device: torch.device, full: bool, steps: int) 
     pipe.set_progress_bar_config(disable=True)
     image = Image.new("RGB", (config.width, config.height))
     size: dict[str, Any] = {"height": config.height, "width": config.width, "num_frames": config.frames}
-    return Way(
-        run=lambda: pipe(image, **size, num_inference_steps=steps, output_type="pt"), dtype=dtype, passes=2 * steps
-    )
+
+    def run() -> None:
+        pipe(image, **size, num_inference_steps=steps, output_type="pt")
+
+    return Way(run=run, parts=(vae, clip, unet), passes=2 * steps, plain=run)
 
 
 class _Pixels:
@@ -222,8 +245,21 @@ class _Pixels:
         return SimpleNamespace(pixel_values=clip_input(2 * images - 1, images.shape[-1]))
 
 
-def flops_of(run: Callable[[], Any]) -> float:
-    """Floating point operations of a call, of matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
+def flops_of(run: Callable[[], Any]) -> dict[torch.dtype, float]:
+    """Floating point operations of a call, of matrix products and convolutions, by the type they compute in."""
+    with _FlopsByType(display=False) as counter:
         run()
-    return float(counter.get_total_flops())
+    return dict(counter.by_type)
+
+
+class _FlopsByType(FlopCounterMode):
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.by_type: defaultdict[torch.dtype, float] = defaultdict(float)
+
+    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        before = self.get_total_flops()
+        result = super()._count_flops(func_packet, out, args, kwargs)
+        if count := self.get_total_flops() - before:
+            self.by_type[args[0].dtype] += count
+        return result

@@ -1,19 +1,25 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from robo4d_models.video4d.svd import bench
+from robo4d_models.video4d.svd import ways as ways_of_svd
+from robo4d_models.video4d.svd.bench import _measure
 from robo4d_models.video4d.svd.memory import training_memory
 from robo4d_models.video4d.svd.model import SvdConfig
-from robo4d_models.video4d.svd.ways import ways
+from robo4d_models.video4d.svd.options import AccelerationConfig
+from robo4d_models.video4d.svd.ways import NARROW, Way, flops_of, ways
 from small_svd import small_config
+
+CPU = torch.device("cpu")
 
 MEASURED = {
     "released",
     "ours",
-    "+ features reused at every other step",
-    "+ small decoders",
-    "+ 1 step, small decoders",
+    "with features reused at every other step",
+    "with small decoders",
+    "with 1 step of a student, small decoders",
     "StableVideoDiffusionPipeline of diffusers",
 }
 """The others differ from these in numbers of steps alone."""
@@ -44,21 +50,62 @@ def test_all_ways_of_sampling_are_measured():
         "released",
         "ours",
         "+ compile",
-        "+ features reused at every other step",
-        "+ small decoders",
-        "+ DPM-Solver++, 8 steps",
-        "+ 4 steps",
-        "+ 4 steps, small decoders",
-        "+ 2 steps, small decoders",
-        "+ 1 step, small decoders",
+        "with features reused at every other step",
+        "with small decoders",
+        "with 8 steps of DPM-Solver++",
+        "with 4 steps of a student",
+        "with 4 steps of a student, small decoders",
+        "with 2 steps of a student, small decoders",
+        "with 1 step of a student, small decoders",
         "StableVideoDiffusionPipeline of diffusers",
     ]
 
 
+def test_on_a_gpu_every_way_with_a_plus_keeps_what_those_before_it_have(monkeypatch):
+    told = {}
+
+    def remember(config, device, full, sampler, acceleration, **changes):
+        told[name] = (acceleration, sampler, changes)
+
+    monkeypatch.setattr(ways_of_svd, "_ours", remember)
+    for name, make in ways(SvdConfig(), torch.device("cuda"), full=True, steps=25, compile_rows=True).items():
+        if kind(name) not in ("released", "StableVideoDiffusionPipeline of diffusers"):
+            make()
+    accelerations = [acceleration for acceleration, _, _ in told.values()]
+    assert [name for name in told if name.startswith("+")] == [
+        "+ bf16",
+        "+ CUDA graphs",
+        "+ channels last",
+        "+ compile",
+    ]
+    assert accelerations[:5] == [
+        AccelerationConfig(dtype="float32"),
+        AccelerationConfig(dtype="bfloat16"),
+        AccelerationConfig(dtype="bfloat16", mode="graphs"),
+        AccelerationConfig(dtype="bfloat16", mode="graphs", channels_last=True),
+        AccelerationConfig(dtype="bfloat16", mode="compile", channels_last=True),
+    ]
+    assert set(accelerations[5:]) == {accelerations[4]}
+    students = [sampler for name, (_, sampler, _) in told.items() if "student" in name]
+    assert all((sampler.solver, sampler.sigma_min) == ("euler", 1.0) for sampler in students)
+
+
 def test_each_way_has_its_figures(figures):
     assert {kind(row["name"]) for row in figures["rows"]} == MEASURED
-    assert all(row["seconds"] > 0 and row["utilisation"] > 0 for row in figures["rows"])
+    assert all(row["seconds"] > 0 and row["utilisation"] > 0 and row["peak_gb"] > 0 for row in figures["rows"])
     assert figures["machine"]
+
+
+def test_every_row_is_of_a_whole_plan():
+    found = {kind(name): make for name, make in ways(NARROW, CPU, full=False, steps=1, compile_rows=False).items()}
+    for name in ("released", "ours", "with small decoders", "StableVideoDiffusionPipeline of diffusers"):
+        way, at_work = found[name](), []
+        for module in (module for part in way.parts for module in part.modules()):
+            module.register_forward_hook(lambda module, *_, to=at_work: to.append(type(module).__name__))
+        with torch.no_grad():
+            way.run()
+        assert {"CLIPVisionModelWithProjection", "Encoder"} <= set(at_work), name
+        assert {"TemporalDecoder", "DecoderTiny"} & set(at_work), name
 
 
 def test_the_released_way_computes_about_four_times_as_much(figures):
@@ -69,16 +116,66 @@ def test_the_released_way_computes_about_four_times_as_much(figures):
 
 def test_what_changes_the_numbers_says_how_much(figures):
     rows = {row["name"]: row for row in figures["rows"]}
-    assert rows["ours: 2 steps, fp32"]["difference"] == 0
-    assert rows["+ small decoders"]["difference"] == 0  # of the latents
-    assert 0 < rows["+ features reused at every other step"]["difference"] < 0.5
-    assert rows["released: 2 steps, fp32, one by one, guidance without effect"]["difference"] is None
+    assert rows["ours: 2 steps, fp32"]["difference"] == {"latents": 0, "colours": 0, "points": 0}
+    decoded = rows["with small decoders"]["difference"]
+    assert decoded["latents"] == 0
+    assert min(decoded["colours"], decoded["points"]) > 0.1
+    assert all(0 < value < 0.5 for value in rows["with features reused at every other step"]["difference"].values())
+    assert figures["rows"][0]["difference"] is None
 
 
 def test_reused_features_and_small_decoders_save_work(figures):
     tflop = {row["name"]: row["tflop"] for row in figures["rows"]}
-    assert tflop["+ features reused at every other step"] < tflop["ours: 2 steps, fp32"]
-    assert tflop["+ 1 step, small decoders"] < tflop["+ small decoders"] < tflop["ours: 2 steps, fp32"]
+    small, one = "with small decoders", "with 1 step of a student, small decoders"
+    assert tflop["with features reused at every other step"] < tflop["ours: 2 steps, fp32"]
+    assert tflop[one] < tflop[small] < tflop["ours: 2 steps, fp32"]
+
+
+def nothing(_):
+    """A plan of another network."""
+
+
+def measured(way, ceilings=None):
+    return _measure("a way", lambda: way, CPU, 2, ceilings or {torch.float32: 1.0})[0]
+
+
+def test_a_compiled_way_is_timed_as_compiled_and_counted_as_plain():
+    calls = []
+
+    def backend(graph, _):
+        def compiled(*arguments):
+            calls.append(1)
+            return graph(*arguments)
+
+        return compiled
+
+    def multiply(a):
+        return a @ a
+
+    a, fast = torch.eye(8), torch.compile(multiply, backend=backend)
+    row = measured(Way(run=lambda: nothing(fast(a)), parts=(), passes=0, plain=lambda: multiply(a)))
+    assert len(calls) == 3  # once to compile, then twice timed
+    assert row.tflop == pytest.approx(2 * 8**3 / 1e12)
+
+
+def test_the_peak_is_that_of_a_plan_alone():
+    layer = torch.nn.Linear(4, 1_000_000, bias=False)  # 16 MB
+    before = np.ones(100_000_000, np.uint8)
+    del before  # what the process held once is none of it
+    row = measured(Way(run=lambda: nothing(np.ones(50_000_000, np.uint8)), parts=(layer, layer), passes=0, plain=int))
+    assert row.peak_gb == pytest.approx(0.066, abs=0.01)
+
+
+def test_operations_are_held_against_the_ceiling_of_their_own_type():
+    a = torch.eye(64)
+
+    def run():
+        _, _ = a @ a, a.bfloat16() @ a.bfloat16()
+
+    assert flops_of(run) == {torch.float32: 2 * 64**3, torch.bfloat16: 2 * 64**3}
+    way = Way(run=run, parts=(), passes=0, plain=run)
+    row = measured(way, {torch.float32: 1.0, torch.bfloat16: 1e9})
+    assert row.utilisation * row.seconds == pytest.approx(2 * 64**3 / 1e12, rel=1e-3)
 
 
 def test_memory_is_saved_by_computing_activations_twice_and_by_adapters():
