@@ -1,28 +1,27 @@
-"""The tiny preset as a subject of `robo4d rollout`."""
-
-from pathlib import Path
+"""A folder of weights as a subject of `robo4d rollout`."""
 
 import numpy as np
 
-from robo4d import shipped
 from robo4d.rollout.generators import Subject
 from robo4d.rollout.results import RolloutConfig
 from robo4d.sim.cell import Cell
 from robo4d.sim.state import CellState
+from robo4d_models.generators import load_generator, weights_folder
 from robo4d_models.video4d.coding import ARMS, RobotState
-from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
-from robo4d_models.video4d.planning import FLOW_STEPS
 
 
-def tiny(task: str, cell: Cell, config: RolloutConfig) -> Subject:
-    """The generator with the weights that ship (`tiny`), or with those of a folder.
+def weights(task: str, cell: Cell, config: RolloutConfig) -> Subject:
+    """The generator with the weights that ship (`tiny`), or with those of a folder, of the preset tiny or svd.
 
     Raises:
-        ValueError: there are no such weights.
+        ValueError: there are no such weights, or they have no use for the configuration's `flow_steps`.
     """
-    folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
-    sizes = TinyConfig(flow_steps=config.flow_steps or FLOW_STEPS)
-    generator = TinyGenerator.load(folder, task, state=lambda stamp_ns: _robot_state(cell.state()), config=sizes)
+    generator = load_generator(
+        weights_folder(config.generator),
+        task,
+        state=lambda stamp_ns: _robot_state(cell.state()),
+        flow_steps=config.flow_steps,
+    )
     return Subject(generator=generator)
 
 

@@ -22,7 +22,7 @@ class Subject:
 
 MakeSubject = Callable[[str, Cell, RolloutConfig], Subject]
 """Makes a generator for a task. The live cell is given for what a robot would tell of itself."""
-_WEIGHTS = "robo4d_models.rollout:tiny"
+_WEIGHTS = "robo4d_models.rollout:weights"
 """Makes a generator from a folder of weights, or from those that ship; imported by name, as the core knows no torch."""
 
 
