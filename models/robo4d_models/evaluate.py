@@ -4,25 +4,30 @@ Beside the generator stand the two rows that give its numbers a scale: `static` 
 is the true future, so that what it lacks to perfection is the tracker's and the metrics' own error.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from robo4d import shipped
-from robo4d.evaluation import Truth, score_video, still_video
+from robo4d.evaluation import Truth, mask_iou, score_video, split_by_arm
+from robo4d.evaluation.chart import step_chart
+from robo4d.evaluation.frechet import frechet_distance, paired_distance
+from robo4d.evaluation.motion import Steps, lost_share, median, median_by_step, tcp_errors_mm
 from robo4d.evaluation.pictures import write_pictures
+from robo4d.evaluation.table import means, report
+from robo4d.evaluation.truth import like, truth_of
 from robo4d.geometry import se3
+from robo4d.interfaces import TellsMotion
 from robo4d.sim.state import ARMS
 from robo4d.sim.tasks import TASKS
 from robo4d.track import GripperTrack
@@ -33,28 +38,28 @@ from robo4d.tracking.plan_head import fused_readout
 from robo4d.tracking.readout import track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
+from robo4d_models.generators import is_svd, load_generator, weights_folder
+from robo4d_models.i3d import I3d
 from robo4d_models.video4d import flow_quality
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.flow_quality import sampling_quality
-from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 from robo4d_models.video4d.segmenter import Segmenter
 
-Steps = Float[Array, "a steps"]
-"""A value of each arm at each frame after the observation."""
 _READINGS = ("tcp", "plan_head", "fused")
 """Readouts by the names of their columns; the tracker's is the paper's, and just `tcp`."""
 _NOTHING: Steps = np.zeros((0, 0))
-_MOVES_M = 0.02
-"""An arm whose gripper comes no farther than this [m] rests, and is easily followed."""
 _SHOWN = 2
 """Clips of each task that pictures are made of."""
 FIRST_SEED = 7_000_000
 """Of the starts that evaluations use; nothing else does."""
 _COLUMNS = (
-    "abs_rel_n", "abs_rel_m", "delta1_n", "delta1_m", "abs_rel_moved", "abs_rel_still", "psnr", "ssim",
-    "miou", "miou_robust", "gripper_point_mm",
-    "tcp_error_mm", "plan_head_error_mm", "fused_error_mm", "lost",
+    "abs_rel_n", "abs_rel_m", "delta1_n", "delta1_m",
+    "abs_rel_all_n", "abs_rel_all_m", "delta1_all_n", "delta1_all_m", "abs_rel_moved", "abs_rel_still",
+    "psnr", "ssim",
+    "miou", "miou_robust", "miou_ceiling", "segmenter_iou", "cross_view_mm", "cross_view_deg", "gripper_point_mm",
+    "tcp_error_mm", "plan_head_error_mm", "fused_error_mm", "lost", "fused_lost",
 )  # fmt: skip
+_FVD_COLUMNS = ("fvd_n", "fvd_m", "fvd_paired_n", "fvd_paired_m")
 
 
 def evaluate(
@@ -62,144 +67,178 @@ def evaluate(
     checkpoint: str = "tiny",
     data: Path = Path("data/eval"),
     clips: int = 60,
+    size: int = 96,
     seed_offset: int = 0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     pictures: Path | None = None,
+    i3d: Path | None = None,
     workers: int = 2,
     flow_steps: tuple[int, ...] = (),
 ) -> None:
     """Measure the predicted videos of a generator, and the gripper poses read from them.
 
     Args:
-        checkpoint: `tiny` (the weights that ship), or a folder of weights.
+        checkpoint: `tiny` (the weights that ship), or a folder of weights of the preset tiny or svd.
         data: Folder of the true clips; they are made when they are missing.
         clips: How many, in turn of all tasks.
+        size: Height and width of the true images [px]: no less than those of the predicted ones, so 320 for svd. They
+            are reduced to the predicted size.
         seed_offset: Selects other starts and cameras of the same distribution.
         json_file: Write the rows to this file, too, one object each, with the errors of each readout at each step.
-        pictures: Write the first clips of each task, predicted beside true, into this folder as PNG and MP4.
+        pictures: Write the first clips of each task, predicted beside true, into this folder as PNG and MP4, and the
+            errors over the steps of the video as errors_by_step.png.
+        i3d: Measure Fréchet video distances with this network, too: i3d_torchscript.pt, to be had as
+            https://github.com/universome/fvd-comparison tells. `fvd_n` and `fvd_m` are those of all clips, comparable
+            only for as many clips; `fvd_paired_n` and `_m` are what the paper's released code computes, clip by clip.
         workers: Processes that make clips.
         flow_steps: Measure instead the plans that are sampled in each of these numbers of steps, on `clips` validation
             samples of `data`, a folder of `robo4d make-samples`; with few_step/ in the checkpoint, that student's, too.
     """
-    folder = shipped.TINY if checkpoint == "tiny" else Path(checkpoint)
+    folder = weights_folder(checkpoint)
     if flow_steps:
-        _report(sampling_quality(folder, data, steps=flow_steps, observations=clips), flow_quality.COLUMNS, json_file)
+        report(sampling_quality(folder, data, steps=flow_steps, observations=clips), flow_quality.COLUMNS, json_file)
         return
-    told: dict[int, RobotState] = {}  # what the robot says of itself at the time of an observation
-    config = TinyConfig()
     # Loaded before the clips are made, which takes long.
-    generators = {task: TinyGenerator.load(folder, task, state=told.get, config=config) for task in TASKS}
-    paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers, size=config.size)
-    renderer, arm = GripperRenderer(panda_gripper()), ArmRenderer(panda_arm())
-    segmenter = Segmenter.load(shipped.TINY / "segmenter.safetensors")
-    scores: dict[str, list[dict[str, float]]] = {"static": [], checkpoint: [], "oracle": []}
-    steps: dict[str, list[dict[str, Steps]]] = {name: [] for name in scores}
+    subject, meter = _Subject(folder), _Meter(None if i3d is None else I3d(i3d))
+    paths = make_clips(data, count=clips, seed_offset=FIRST_SEED + seed_offset, workers=workers, size=size)
+    measured: dict[str, list[_Measured]] = {name: [] for name in ("static", checkpoint, "oracle")}
+    times_s: list[float] = []
     shown = Counter[str]()
-    for path in track(paths, "evaluating", console=Console(stderr=True)):
-        clip = TrueClip.read(path)
-        truth = Truth(
-            video=clip.video,
-            observed=still_video(clip.pair, clip.video),
-            gripper=np.logical_or.reduce([mask[:, 1:] for mask in clip.masks.values()]),
-        )
-        task = path.name.rsplit("-", 2)[0]
-        generator = generators[task]
-        told[clip.pair.stamp_ns] = _robot_state(clip)
-        plan = generator.planner.expected(clip.pair, told[clip.pair.stamp_ns])
-        rows: dict[str, tuple[PointmapVideo, Mapping[str, GripperTrack]]] = {
-            "static": (truth.observed, {}),
-            checkpoint: (generator.render(clip.pair, plan), generator.tracks(clip.pair, plan)),
-            "oracle": (clip.video, {}),
-        }
-        for name, (video, planned) in rows.items():
-            readout = track_video(video, clip.pair, priors=clip.priors, renderer=renderer, arm=arm)
-            readings = {"tcp": readout.tracks}
-            if planned:
-                readings |= {"plan_head": planned, "fused": fused_readout(readout, planned).tracks}
-            errors = {reading: tcp_errors_mm(tracks, clip.Ts_world_tcp) for reading, tracks in readings.items()}
-            steps[name].append(errors)
-            scores[name].append(
-                asdict(score_video(video, truth, _grippers(segmenter, video)))
-                | {f"{reading}_error_mm": _median(errors.get(reading, _NOTHING)) for reading in _READINGS}
-                | {
-                    "lost": float(np.mean([np.mean(~track.usable) for track in readout.tracks.values()])),
-                }
-            )
+    for seed, path in enumerate(track(paths, "evaluating", console=Console(stderr=True))):
+        clip, task = TrueClip.read(path), path.name.rsplit("-", 2)[0]
+        video, told = subject.imagine(clip, task, seed=seed)
+        clip = like(clip, video)
+        truth, true = truth_of(clip), clip.Ts_world_tcp
+        still = {arm: np.broadcast_to(Ts[:1], Ts.shape) for arm, Ts in true.items()}
+        drawn = {arm: motion.Ts_world_tcp for arm, motion in told.items()} or true
+        for name, (shows, Ts_world_tcp) in {
+            "static": (truth.observed, still),
+            checkpoint: (video, drawn),
+            "oracle": (truth.video, true),
+        }.items():
+            measured[name].append(meter.measure(shows, told if shows is video else {}, clip, truth, Ts_world_tcp))
+        times_s = [float(t) for t in video.times_s]
         shown[task] += 1
         if pictures is not None and shown[task] <= _SHOWN:
-            row = scores[checkpoint][-1]
-            errors_mm = (
-                f"tracked TCP {row['tcp_error_mm']:.0f} mm, grippers {row['gripper_point_mm']:.0f} mm from the truth"
-            )
+            result = measured[checkpoint][-1]
+            tcp_mm, grippers_mm = (result.values[name] for name in ("tcp_error_mm", "gripper_point_mm"))
             write_pictures(
-                rows[checkpoint][0],
+                video,
                 truth.video,
                 pictures / path.name,
+                found=result.grippers,
+                true_grippers=truth.gripper,
                 title=f"{checkpoint}: {path.name}",
-                subtitle=errors_mm,
+                subtitle=f"tracked TCP {tcp_mm:.0f} mm, grippers {grippers_mm:.0f} mm from the truth",
             )
-    means = [{"row": name, "clips": len(found)} | _means(found) for name, found in scores.items()]
-    full = [row | _by_step(steps[name]) for name, row in zip(scores, means, strict=True)]
-    _report(full, _COLUMNS, json_file)
+    rows = [{"row": name, "clips": len(found)} | _row(found, measured["oracle"]) for name, found in measured.items()]
+    report(rows, _COLUMNS if i3d is None else (*_COLUMNS, *_FVD_COLUMNS), json_file)
+    if pictures is not None:
+        lines: dict[str, Any] = {
+            f"{row['row']}, {name}": row[key]
+            for row in rows
+            for name in _READINGS
+            if (key := f"{name}_error_by_step_mm") in row
+        }
+        chart = step_chart(lines, times_s, title="Error of the TCP, median of the arms that move", unit="mm")
+        Image.fromarray(chart).save(pictures / "errors_by_step.png")
 
 
-def tcp_errors_mm(tracks: Mapping[str, GripperTrack], true: Mapping[str, Float[Array, "t 4 4"]]) -> Steps:
-    """Distance [mm] of every pose after the observation from the true one, of the arms that move.
+class _Subject:
+    """A generator under test."""
 
-    NaN where a pose is not vouched for.
-    """
-    errors, moves = list[Array](), list[bool]()
-    for arm, motion in tracks.items():
-        distance, _ = se3.distance(np.nan_to_num(motion.Ts_world_tcp), true[arm])
-        errors.append(np.where(motion.usable, 1000 * distance, np.nan)[1:])
-        moves.append(bool(np.ptp(true[arm][:, :3, 3], axis=0).max() > _MOVES_M))
-    return np.stack(errors)[moves]
+    def __init__(self, folder: Path) -> None:
+        self._told: dict[int, RobotState] = {}
+        """What the robot says of itself at the time of an observation."""
+        if is_svd(folder):
+            self._generators = dict.fromkeys(TASKS, load_generator(folder, ""))  # the weights know their task
+        else:
+            self._generators = {task: load_generator(folder, task, state=self._told.get) for task in TASKS}
 
-
-def _grippers(segmenter: Segmenter, video: PointmapVideo) -> Bool[Array, "v t h w"]:
-    """Where a video shows grippers, by its own images, as the paper finds them with SAM 2."""
-    views, frames = video.rgb.shape[:2]
-    found = segmenter.masks(video.rgb.reshape(views * frames, *video.rgb.shape[2:]))["gripper"]
-    return found.reshape(views, frames, *found.shape[1:])
-
-
-def _robot_state(clip: TrueClip) -> RobotState:
-    return RobotState(
-        T_world_tcp=np.stack([clip.Ts_world_tcp[arm][0] for arm in ARMS]),
-        gripper_width=np.array([clip.opening_m[arm][0] for arm in ARMS]),
-        joints=np.stack([clip.joints[arm][0] for arm in ARMS]),
-    )
+    def imagine(self, clip: TrueClip, task: str, *, seed: int) -> tuple[PointmapVideo, Mapping[str, GripperTrack]]:
+        """The predicted video, and the motion that the generator tells, if it does."""
+        generator = self._generators[task]
+        self._told[clip.pair.stamp_ns] = RobotState(
+            T_world_tcp=np.stack([clip.Ts_world_tcp[arm][0] for arm in ARMS]),
+            gripper_width=np.array([clip.opening_m[arm][0] for arm in ARMS]),
+            joints=np.stack([clip.joints[arm][0] for arm in ARMS]),
+        )
+        video = generator.generate(clip.pair, seed=seed)
+        return video, generator.told if isinstance(generator, TellsMotion) else {}
 
 
-def _median(values: Steps) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """One video of one clip."""
+
+    values: dict[str, float]
+    errors_mm: dict[str, Steps]
+    """Of each readout."""
+    grippers: dict[str, Bool[Array, "v t h w"]]
+    """Found in the video, of each arm."""
+    features: Float[Array, "v d"] | None
+    """Of each view."""
 
 
-def _by_step(clips: Sequence[Mapping[str, Steps]]) -> dict[str, list[float]]:
-    """Median error of each reading at each step, over all clips and arms [mm] (the paper's A.6)."""
-    rows = {name: [clip[name] for clip in clips if name in clip] for name in _READINGS}
-    return {
-        f"{name}_error_by_step_mm": [_median(step) for step in np.concatenate(found).T]
-        for name, found in rows.items()
-        if found
-    }
+class _Meter:
+    """What videos are measured with."""
+
+    def __init__(self, i3d: I3d | None) -> None:
+        self._i3d = i3d
+        self._renderer, self._arm = GripperRenderer(panda_gripper()), ArmRenderer(panda_arm())
+        self._segmenter = Segmenter.load(shipped.TINY / "segmenter.safetensors")
+
+    def measure(
+        self,
+        video: PointmapVideo,
+        told: Mapping[str, GripperTrack],
+        clip: TrueClip,
+        truth: Truth,
+        Ts_world_tcp: Mapping[str, Float[Array, "t 4 4"]],
+    ) -> _Measured:
+        """Hold a video against what came.
+
+        Args:
+            video: The prediction.
+            told: What its generator says of the motion in it, if it does.
+            clip: What came, like the prediction.
+            truth: The same.
+            Ts_world_tcp: Where the video shows the grippers, the observation first, as far as that is known.
+        """
+        assert clip.pair.n.T_world_camera is not None  # of every clip
+        T_n_world = se3.inverse(clip.pair.n.T_world_camera)
+        # By the video's own images, as the paper finds grippers with SAM 2.
+        images = video.rgb.reshape(-1, *video.rgb.shape[2:])
+        gripper = self._segmenter.masks(images)["gripper"].reshape(video.valid.shape)
+        tcps = {arm: se3.apply(T_n_world, Ts[1:, :3, 3]) for arm, Ts in Ts_world_tcp.items()}
+        grippers = split_by_arm(gripper, video.points, video.valid, tcps)
+        readout = track_video(video, clip.pair, priors=clip.priors, renderer=self._renderer, arm=self._arm)
+        readings = {"tcp": readout.tracks}
+        if told:
+            readings |= {"plan_head": dict(told), "fused": fused_readout(readout, told).tracks}
+        errors = {name: tcp_errors_mm(tracks, clip.Ts_world_tcp) for name, tracks in readings.items()}
+        values = asdict(score_video(video, truth, grippers))
+        values["segmenter_iou"] = mask_iou(gripper, np.logical_or.reduce([*truth.gripper.values()]))
+        values |= {f"{name}_error_mm": median(errors.get(name, _NOTHING)) for name in _READINGS}
+        values["lost"] = lost_share(readout.tracks)
+        values["fused_lost"] = lost_share(readings["fused"]) if told else float("nan")
+        features = None if self._i3d is None else self._i3d.features(video.rgb)
+        return _Measured(values=values, errors_mm=errors, grippers=grippers, features=features)
 
 
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each column, over the clips that have something to measure in it; infinite PSNRs count as 100 dB."""
-    result: dict[str, float] = {}
-    for name in _COLUMNS:
-        values = np.minimum([row[name] for row in rows], 100.0 if name == "psnr" else np.inf)
-        values = values[np.isfinite(values)]
-        result[name] = float(values.mean()) if len(values) else float("nan")
-    return result
-
-
-def _report(rows: Sequence[Mapping[str, object]], columns: Sequence[str], json_file: Path | None) -> None:
-    table = Table("", *[str(row["row"]) for row in rows], box=None, header_style="bold")
-    for name in columns:
-        table.add_row(name, *[f"{row[name]:.3g}" for row in rows])
-    Console().print(table)
-    if json_file is not None:
-        json_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def _row(clips: Sequence[_Measured], oracle: Sequence[_Measured]) -> dict[str, Any]:
+    """Of the table: means over the clips, and what is measured over all of them together."""
+    perfect = means([clip.values for clip in oracle])
+    row: dict[str, Any] = means([clip.values for clip in clips])
+    # Of the true video: on others, nobody knows where the grippers are.
+    row |= {"miou_ceiling": perfect["miou"], "segmenter_iou": perfect["segmenter_iou"]}
+    features = [[clip.features for clip in found if clip.features is not None] for found in (clips, oracle)]
+    if features[0]:
+        predicted, true = (np.stack(found, axis=1) for found in features)
+        for v, view in enumerate("nm"):
+            row[f"fvd_{view}"] = frechet_distance(predicted[v], true[v])
+            row[f"fvd_paired_{view}"] = paired_distance(predicted[v], true[v])
+    for name in _READINGS:
+        if name in clips[0].errors_mm:
+            row[f"{name}_error_by_step_mm"] = median_by_step([clip.errors_mm[name] for clip in clips])
+    return row

@@ -1,5 +1,7 @@
 """Colour, depth and labels as pictures for people."""
 
+from collections.abc import Collection
+
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray as Array
@@ -66,7 +68,7 @@ def table(
     row_titles: list[str],
     tile_height: int,
     depth_range: tuple[float, float],
-    with_labels: bool,
+    labels: Collection[Label],
 ) -> UInt8[Array, "H W 3"]:
     """Pictures in rows and columns, with a heading, titles and a legend. Width and height are even, as videos need.
 
@@ -78,7 +80,7 @@ def table(
         row_titles: Left of each row.
         tile_height: Height of a picture on the page [px].
         depth_range: What the ends of the depth colours mean [m], for the legend.
-        with_labels: Explain the colours of the labels, too.
+        labels: Whose colours the legend explains, too.
     """
     height, width = rows[0][0].shape[:2]
     tile = (round(width * tile_height / height), tile_height)
@@ -99,12 +101,12 @@ def table(
             page.paste(
                 Image.fromarray(picture).resize(tile, Image.Resampling.LANCZOS), (left + column * (tile[0] + _GAP), y)
             )
-    _draw_legend(page, (left, page_height - _MARGIN - 2 * _LINE), depth_range, with_labels=with_labels)
+    _draw_legend(page, (left, page_height - _MARGIN - 2 * _LINE), depth_range, labels)
     return np.asarray(page)
 
 
 def _draw_legend(
-    page: Image.Image, corner: tuple[int, int], depth_range: tuple[float, float], *, with_labels: bool
+    page: Image.Image, corner: tuple[int, int], depth_range: tuple[float, float], labels: Collection[Label]
 ) -> None:
     """The depth scale and the colours of the labels, in two lines at most."""
     draw, font, (x, y) = ImageDraw.Draw(page), ImageFont.load_default(12), corner
@@ -115,7 +117,9 @@ def _draw_legend(
     x += 96
     draw.text((x, y + 7), farthest, _FAINT, font=font, anchor="lm")
     x += draw.textlength(farthest, font) + 26
-    for label, colour in _LABEL_COLOURS.items() if with_labels else ():
+    for label, colour in _LABEL_COLOURS.items():
+        if label not in labels:
+            continue
         text = label.name.lower().replace("_", " ")
         width = 18 + draw.textlength(text, font) + 14
         if x + width > page.width:

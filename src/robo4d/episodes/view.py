@@ -13,6 +13,7 @@ from robo4d.episodes.dataset import progress_bar
 from robo4d.episodes.format import Episode, Images, metres
 from robo4d.episodes.pictures import depth_picture, label_picture, table
 from robo4d.episodes.storage import open_dataset, read_attributes, read_episode
+from robo4d.sim.labels import Label
 
 _SHEET_COLUMNS = 6
 """Moments on the contact sheet."""
@@ -79,7 +80,7 @@ class _Drawing:
             row_titles=[f"view {view}\n{kind}" for view in self._views for kind in ("colour", "depth", "labels")],
             tile_height=_SHEET_TILE,
             depth_range=self._depth_range,
-            with_labels=True,
+            labels=tuple(Label),
         )
 
     def video_frame(self, name: str, time: int) -> UInt8[Array, "H W 3"]:
@@ -97,7 +98,7 @@ class _Drawing:
             row_titles=[f"view {view}" for view in self._views],
             tile_height=_VIDEO_TILE,
             depth_range=self._depth_range,
-            with_labels=True,
+            labels=tuple(Label),
         )
 
     def _pictures(self, view: int, time: int) -> tuple[UInt8[Array, "h w 3"], ...]:

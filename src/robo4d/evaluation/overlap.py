@@ -1,9 +1,12 @@
 """Agreement of the two views: does view m's gripper, by its predicted points, lie where view n sees one?
 
-The paper (section 4.2) projects the gripper's points of view m into view n and compares bounding boxes. A box from the
-least to the greatest coordinate hangs on single stray points: with perfect geometry but one pixel of mixed depth at
-edges, its mIoU falls from 0.95 to 0.4. So a robust box stands beside it.
+The paper (section 4.2) projects the gripper's points of view m into view n and compares bounding boxes. It does not say
+what a box is with two grippers; here each arm has its own, as a box around both hands would hide where either is. A box
+from the least to the greatest coordinate hangs on single stray points: with perfect geometry but one pixel of mixed
+depth at edges, its mIoU falls from 0.95 to 0.4. So a robust box stands beside it.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,48 +18,103 @@ _STRAY_M = 0.16
 """Points farther than this from the middle one are no part of a gripper [m]."""
 _TAIL = 0.01
 """Share of the coordinates that a robust box leaves out at each side."""
+_SEEN_PX = 6
+"""Pixels of a gripper that is seen."""
 
 
-def box_of(mask: Bool[Array, "h w"]) -> Float[Array, "4"] | None:
-    """Left, top, right, bottom edge [px] of the pixels; None where there is none."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    if len(rows) == 0:
-        return None
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+def split_by_arm(
+    gripper: Bool[Array, "v t h w"],
+    points: Float[Array, "v t h w 3"],
+    valid: Bool[Array, "v t h w"],
+    tcps: Mapping[str, Float[Array, "t 3"]],
+) -> dict[str, Bool[Array, "v t h w"]]:
+    """Masks of each arm's gripper, from one of all: a pixel belongs to the arm whose TCP is nearest to its point.
+
+    A pixel without a point belongs to no arm.
+
+    Args:
+        gripper: Pixels of any gripper.
+        points: Point of each pixel [m].
+        valid: Pixels that have a point.
+        tcps: Where the video shows the TCP of each arm [m], in the frame of the points.
+    """
+    distance = [np.linalg.norm(points - tcp[:, None, None], axis=-1) for tcp in tcps.values()]
+    nearest = np.argmin(distance, axis=0)
+    return {arm: gripper & valid & (nearest == i) for i, arm in enumerate(tcps)}
 
 
 def cross_view_iou(
-    points_m: Float[Array, "h w 3"],
-    mask_m: Bool[Array, "h w"],
-    mask_n: Bool[Array, "h w"],
+    points: Float[Array, "2 h w 3"], gripper: Bool[Array, "2 h w"], intrinsics: Intrinsics, *, robust: bool
+) -> float:
+    """Intersection over union of one gripper's box in view n and of that of view m's points as n would see them.
+
+    Args:
+        points: Point of each pixel of n and m in the camera frame of view n [m].
+        gripper: The gripper in both views, where points are.
+        intrinsics: Of view n.
+        robust: Leave out, in both views, stray points and the outermost coordinates.
+
+    Returns:
+        0 where a view has no gripper.
+    """
+    rows, columns = np.nonzero(gripper[0])
+    in_n, in_m = (points[view][gripper[view]] for view in range(2))
+    boxes = [
+        _box(np.stack([columns, rows], axis=-1) + 0.5, in_n, robust=robust),
+        _box(intrinsics.project(in_m)[0], in_m, robust=robust),
+    ]
+    edge = np.array([intrinsics.width, intrinsics.height] * 2, float)
+    seen, expected = (None if box is None else np.clip(box, 0, edge) for box in boxes)
+    return 0.0 if seen is None or expected is None else _iou(seen, expected)
+
+
+def mean_cross_view_iou(
+    points: Float[Array, "2 t h w 3"],
+    gripper: Mapping[str, Bool[Array, "2 t h w"]],
+    true_gripper: Mapping[str, Bool[Array, "2 t h w"]],
     intrinsics: Intrinsics,
     *,
     robust: bool,
-) -> float | None:
-    """Intersection over union of the gripper's box in view n and of that of view m's points as n would see them.
+) -> float:
+    """Mean of `cross_view_iou` over all arms and frames in which both views truly show the arm's gripper.
+
+    A gripper that only one camera sees is no disagreement, and a prediction cannot choose what it is measured on.
 
     Args:
-        points_m: Points of view m's pixels in the camera frame of view n [m].
-        mask_m: The gripper in view m, where a point is.
-        mask_n: The gripper in view n.
+        points: Point of each pixel in the camera frame of view n [m].
+        gripper: Where the video shows each arm's gripper, where points are.
+        true_gripper: Where it really is.
         intrinsics: Of view n.
-        robust: Leave out stray points and the outermost coordinates.
+        robust: See `cross_view_iou`.
 
     Returns:
-        0 where only one view has a gripper; None where neither has one: there is nothing to agree on.
+        NaN where the views have no gripper in common.
     """
-    seen = box_of(mask_n)
-    points = points_m[mask_m]
+    values = [
+        cross_view_iou(points[:, t], gripper[arm][:, t], intrinsics, robust=robust)
+        for arm, true in true_gripper.items()
+        for t in np.nonzero((true.sum(axis=(2, 3)) >= _SEEN_PX).all(axis=0))[0]
+    ]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def mask_iou(found: Bool[Array, "*b h w"], true: Bool[Array, "*b h w"]) -> float:
+    """Mean intersection over union of pixels, over the images in which there truly is something; NaN without one."""
+    seen = true.sum(axis=(-1, -2)) >= _SEEN_PX
+    shared, union = ((found & true).sum(axis=(-1, -2)), (found | true).sum(axis=(-1, -2)))
+    return float(np.mean(shared[seen] / union[seen])) if seen.any() else float("nan")
+
+
+def _box(uv: Float[Array, "n 2"], points: Float[Array, "n 3"], *, robust: bool) -> Float[Array, "4"] | None:
+    """Left, top, right, bottom edge [px] of the pixels that hold some coordinates; None where there is none."""
+    kept = points[:, 2] > 0
     if robust and len(points):
-        points = points[np.linalg.norm(points - np.median(points, axis=0), axis=-1) < _STRAY_M]
-    uv, z = intrinsics.project(points)
-    uv = uv[z > 0]
-    if seen is None or len(uv) == 0:
-        return None if seen is None and len(uv) == 0 else 0.0
+        kept &= np.linalg.norm(points - np.median(points, axis=0), axis=-1) < _STRAY_M
+    if not kept.any():
+        return None
     tail = _TAIL if robust else 0.0
-    low, high = np.floor(np.quantile(uv, tail, axis=0)), np.ceil(np.quantile(uv, 1 - tail, axis=0))
-    edge = np.array([intrinsics.width, intrinsics.height], float)
-    return _iou(seen, np.concatenate([np.clip(low, 0, edge), np.clip(high, 0, edge)]))
+    low, high = np.quantile(uv[kept], [tail, 1 - tail], axis=0)
+    return np.concatenate([np.floor(low), np.ceil(high)])
 
 
 def _iou(a: Float[Array, "4"], b: Float[Array, "4"]) -> float:

@@ -1,15 +1,18 @@
 """One predicted clip against the truth: a row of numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d.evaluation.appearance import psnr, ssim
 from robo4d.evaluation.depth import depth_errors
-from robo4d.evaluation.overlap import cross_view_iou
-from robo4d.geometry import Intrinsics, se3
+from robo4d.evaluation.overlap import mean_cross_view_iou
+from robo4d.geometry import se3
+from robo4d.geometry.pointmap import Pointmap
+from robo4d.geometry.procrustes import DegenerateAlignment, calibrate
 from robo4d.rgbd import RgbdPair
 from robo4d.video import PointmapVideo
 
@@ -25,8 +28,8 @@ class Truth:
     """Its frames, at the times of the prediction."""
     observed: PointmapVideo
     """The observation repeated, at the same times: see `still_video`."""
-    gripper: Bool[Array, "v t h w"]
-    """Pixels of hands and fingers in the frames of the video."""
+    gripper: Mapping[str, Bool[Array, "v t h w"]]
+    """Pixels of each arm's hand and fingers in the frames of the video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class ClipScore:
     abs_rel_all_n: float
     """With pixels without a prediction counted as an error of 1."""
     abs_rel_all_m: float
+    delta1_all_n: float
+    """Of all pixels: those without a prediction are wrong."""
+    delta1_all_m: float
     abs_rel_moved: float
     """Of both views, where something has moved since the observation."""
     abs_rel_still: float
@@ -49,8 +55,13 @@ class ClipScore:
     """[dB], both views."""
     ssim: float
     miou: float
-    """Of the paper's boxes."""
+    """Of the paper's boxes, each arm's by itself."""
     miou_robust: float
+    cross_view_mm: float
+    """Error of the pose of camera m in that of camera n, as the first predicted frame implies it, at the middle of what
+    view m sees [mm]."""
+    cross_view_deg: float
+    """Angle of the same error."""
     gripper_point_mm: float
     """Median distance of the predicted points from the true ones, on the gripper's true pixels [mm]."""
 
@@ -83,13 +94,15 @@ def still_video(pair: RgbdPair, video: PointmapVideo) -> PointmapVideo:
     )
 
 
-def score_video(predicted: PointmapVideo, truth: Truth, gripper: Bool[Array, "v t h w"] | None = None) -> ClipScore:
+def score_video(
+    predicted: PointmapVideo, truth: Truth, gripper: Mapping[str, Bool[Array, "v t h w"]] | None = None
+) -> ClipScore:
     """Compare a prediction with what came.
 
     Args:
         predicted: The prediction.
         truth: What came.
-        gripper: Where the prediction shows hands and fingers, for `miou`; unless told, where they really were.
+        gripper: Where the prediction shows each arm's hand and fingers, for `miou`; by default where they were.
 
     Raises:
         ValueError: they have not the same views, times and size.
@@ -104,8 +117,13 @@ def score_video(predicted: PointmapVideo, truth: Truth, gripper: Bool[Array, "v 
     strict = [depth_errors(z[v], true_z[v], count_missing=True) for v in range(2)]
     moved = np.linalg.norm(truth.video.points - truth.observed.points, axis=-1) > _MOVED_M
     distance = np.linalg.norm(predicted.points - truth.video.points, axis=-1)
-    shown = truth.gripper if gripper is None else gripper
-    on_gripper = truth.gripper & truth.video.valid & predicted.valid
+    shown = {arm: mask & predicted.valid for arm, mask in (gripper or truth.gripper).items()}
+    miou, miou_robust = (
+        mean_cross_view_iou(predicted.points, shown, truth.gripper, predicted.intrinsics[0], robust=robust)
+        for robust in (False, True)
+    )
+    error_mm, error_deg = cross_view_error(predicted, truth.observed)
+    on_gripper = np.logical_or.reduce([*truth.gripper.values()]) & truth.video.valid & predicted.valid
     return ClipScore(
         abs_rel_n=paper[0].abs_rel,
         abs_rel_m=paper[1].abs_rel,
@@ -113,14 +131,43 @@ def score_video(predicted: PointmapVideo, truth: Truth, gripper: Bool[Array, "v 
         delta1_m=paper[1].delta1,
         abs_rel_all_n=strict[0].abs_rel,
         abs_rel_all_m=strict[1].abs_rel,
+        delta1_all_n=strict[0].delta1,
+        delta1_all_m=strict[1].delta1,
         abs_rel_moved=_abs_rel(z, true_z, moved),
         abs_rel_still=_abs_rel(z, true_z, ~moved),
         psnr=psnr(predicted.rgb, truth.video.rgb),
         ssim=float(np.mean([ssim(predicted.rgb[v], truth.video.rgb[v]) for v in range(2)])),
-        miou=_miou(predicted, shown, predicted.intrinsics[0], robust=False),
-        miou_robust=_miou(predicted, shown, predicted.intrinsics[0], robust=True),
+        miou=miou,
+        miou_robust=miou_robust,
+        cross_view_mm=error_mm,
+        cross_view_deg=error_deg,
         gripper_point_mm=1000 * float(np.median(distance[on_gripper])) if on_gripper.any() else float("nan"),
     )
+
+
+def cross_view_error(predicted: PointmapVideo, observed: PointmapVideo) -> tuple[float, float]:
+    """How wrong the first predicted frame has the pose of camera m relative to camera n: [mm] and [deg].
+
+    The points of view m, as observed, are fitted onto the predicted ones of the same pixels; what has moved is left out
+    as outliers (`robo4d.geometry.procrustes`). As both are in the frame of camera n, the fitted motion is the error
+    itself. Its shift is that of the median of the observed points: how far a turn shifts depends on where.
+
+    Args:
+        predicted: The prediction.
+        observed: The observation repeated, with true poses: see `still_video`.
+
+    Returns:
+        NaN where the points fix no pose.
+    """
+    own = Pointmap(points=observed.points[1, 0], valid=observed.valid[1, 0], frame=observed.frame)
+    try:
+        T_predicted_true = calibrate(own, predicted.points[1, 0], predicted.valid[1, 0]).T_a_b
+    except DegenerateAlignment:
+        return float("nan"), float("nan")
+    middle: Float[Array, "3"] = np.median(own.points[own.valid], axis=0)
+    shift = np.linalg.norm(se3.apply(T_predicted_true, middle) - middle)
+    _, angle = se3.distance(T_predicted_true, np.eye(4))
+    return 1000 * float(shift), float(np.degrees(angle))
 
 
 def _abs_rel(z: Array, true_z: Array, of: Bool[Array, "v t h w"]) -> float:
@@ -128,13 +175,3 @@ def _abs_rel(z: Array, true_z: Array, of: Bool[Array, "v t h w"]) -> float:
         return depth_errors(z, true_z, of=of, count_missing=True).abs_rel
     except ValueError:
         return float("nan")
-
-
-def _miou(video: PointmapVideo, gripper: Bool[Array, "v t h w"], intrinsics: Intrinsics, *, robust: bool) -> float:
-    """Mean over the frames in which either view has a gripper."""
-    values = [
-        cross_view_iou(video.points[1, t], gripper[1, t] & video.valid[1, t], gripper[0, t], intrinsics, robust=robust)
-        for t in range(video.valid.shape[1])
-    ]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")

@@ -3,7 +3,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robo4d.evaluation import Truth, box_of, cross_view_iou, depth_errors, score_video, still_video
+from robo4d.evaluation import (
+    Truth,
+    cross_view_iou,
+    depth_errors,
+    mask_iou,
+    mean_cross_view_iou,
+    score_video,
+    split_by_arm,
+    still_video,
+)
 from robo4d.evaluation.appearance import psnr, ssim
 from robo4d.geometry import Intrinsics, se3
 from robo4d.rgbd import RgbdPair
@@ -43,42 +52,88 @@ def test_ssim_falls_with_lost_structure_and_not_with_a_little_brightness():
 
 
 def gripper_at(u, v, z, size=6):
-    """A patch of points that camera n sees about (u, v), as if from a view m with the same pixels, and its mask."""
-    depth = np.full((CAMERA.height, CAMERA.width), z)
+    """A patch of points at (u, v) of camera n, and its mask; view m has the same pixels and, for now, points."""
+    depth = np.full((2, CAMERA.height, CAMERA.width), z)
     mask = np.zeros(depth.shape, bool)
-    mask[v : v + size, u : u + size] = True
+    mask[:, v : v + size, u : u + size] = True
     return CAMERA.backproject(depth), mask
 
 
-def test_points_where_the_other_view_sees_the_gripper_agree_fully():
+@pytest.mark.parametrize("robust", [False, True])
+def test_points_where_the_other_view_sees_the_gripper_agree_fully(robust):
     points, mask = gripper_at(20, 10, 0.8)
-    assert cross_view_iou(points, mask, mask, CAMERA, robust=False) == pytest.approx(1)
+    assert cross_view_iou(points, mask, CAMERA, robust=robust) == pytest.approx(1)
 
 
 def test_a_shift_by_half_its_width_leaves_a_third():
     points, mask = gripper_at(20, 10, 0.8)
-    shifted = points + np.array([3 * 0.8 / CAMERA.fx, 0, 0])
-    assert cross_view_iou(shifted, mask, mask, CAMERA, robust=False) == pytest.approx(1 / 3, abs=0.02)
+    points[1] += np.array([3 * 0.8 / CAMERA.fx, 0, 0])
+    assert cross_view_iou(points, mask, CAMERA, robust=False) == pytest.approx(1 / 3, abs=0.02)
 
 
-def test_one_stray_point_ruins_the_plain_box_and_not_the_robust_one():
+@pytest.mark.parametrize("view", [0, 1])
+def test_one_stray_point_ruins_the_plain_box_and_not_the_robust_one(view):
     points, mask = gripper_at(20, 10, 0.8, size=12)
-    points[15, 25] += [0.3, 0, 0]
-    assert cross_view_iou(points, mask, mask, CAMERA, robust=False) < 0.6
-    assert cross_view_iou(points, mask, mask, CAMERA, robust=True) > 0.9
+    mask[view, 15, 45] = True
+    assert cross_view_iou(points, mask, CAMERA, robust=False) < 0.6
+    assert cross_view_iou(points, mask, CAMERA, robust=True) > 0.9
 
 
-def test_a_gripper_in_one_view_only_is_no_agreement():
+def test_a_gripper_that_is_missing_in_one_view_is_no_agreement():
     points, mask = gripper_at(20, 10, 0.8)
-    nothing = np.zeros_like(mask)
-    assert cross_view_iou(points, mask, nothing, CAMERA, robust=True) == 0
-    assert cross_view_iou(points, nothing, nothing, CAMERA, robust=True) is None
+    for view in range(2):
+        half = mask.copy()
+        half[view] = False
+        assert cross_view_iou(points, half, CAMERA, robust=True) == 0
 
 
-def test_a_box_holds_all_pixels_of_a_mask():
-    mask = np.zeros((5, 6), bool)
-    mask[1, 2] = mask[3, 4] = True
-    np.testing.assert_array_equal(box_of(mask), [2, 1, 5, 4])
+@pytest.fixture
+def two_hands():
+    """Half a metre apart, seen by two views from the same place: points, all grippers, and each arm's."""
+    (points, left), (_, right) = gripper_at(5, 10, 0.8, size=12), gripper_at(45, 25, 0.8, size=12)
+    return points[:, None], (left | right)[:, None], {"left": left[:, None], "right": right[:, None]}
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_two_hands_in_the_right_places_agree_fully(two_hands, robust):
+    points, gripper, true = two_hands
+    tcps = {arm: points[0, mask[0]].mean(axis=0, keepdims=True) for arm, mask in true.items()}
+    found = split_by_arm(gripper, points, np.ones_like(gripper), tcps)
+    for arm, mask in true.items():
+        np.testing.assert_array_equal(found[arm], mask)
+    assert mean_cross_view_iou(points, found, true, CAMERA, robust=robust) == pytest.approx(1)
+
+
+def test_each_hand_is_compared_by_itself(two_hands):
+    points, _, true = two_hands
+    points[1] = np.where(true["left"][1][..., None], points[1] + [0, 0.3, 0], points[1])
+    assert mean_cross_view_iou(points, true, true, CAMERA, robust=True) == pytest.approx(0.5)
+
+
+def test_a_hand_counts_where_both_views_truly_show_it(two_hands):
+    points, _, true = two_hands
+    nothing = np.zeros_like(true["left"])
+    hidden = true["right"].copy()
+    hidden[1] = False
+    assert mean_cross_view_iou(points, true, true | {"right": hidden}, CAMERA, robust=True) == pytest.approx(1)
+    assert mean_cross_view_iou(points, true | {"left": nothing}, true, CAMERA, robust=True) == pytest.approx(0.5)
+    assert np.isnan(mean_cross_view_iou(points, true, {"right": hidden}, CAMERA, robust=True))
+
+
+def test_pixels_without_a_point_belong_to_no_arm(two_hands):
+    points, gripper, true = two_hands
+    valid = ~true["right"]
+    found = split_by_arm(gripper, points, valid, {"left": points[0, :, 0, 0], "right": points[0, :, -1, -1]})
+    assert not found["right"].any()
+
+
+def test_overlap_of_masks_is_that_of_images_that_show_something():
+    true = np.zeros((2, 10, 10), bool)
+    true[0, :4, :4] = True
+    found = np.zeros_like(true)
+    found[0, :4, :2] = found[1, 5:, 5:] = True
+    assert mask_iou(found, true) == pytest.approx(0.5)
+    assert np.isnan(mask_iou(found, np.zeros_like(true)))
 
 
 @pytest.fixture
@@ -104,14 +159,37 @@ def truth():
         frame="n",
         stamp_ns=0,
     )
-    return Truth(video=video, observed=still_video(pair, video), gripper=gripper)
+    return Truth(video=video, observed=still_video(pair, video), gripper={"left": gripper})
 
 
 def test_the_truth_itself_scores_perfectly(truth):
     score = score_video(truth.video, truth)
     assert score.abs_rel_n == score.abs_rel_moved == score.gripper_point_mm == 0
     assert score.delta1_m == score.miou == pytest.approx(1)
+    assert score.delta1_all_n == score.miou_robust == pytest.approx(1)
+    assert score.cross_view_mm < 0.1
     assert score.psnr == float("inf")
+
+
+def test_silence_counts_where_all_pixels_do(truth):
+    valid = truth.video.valid.copy()
+    valid[0, :, :, :16] = False
+    score = score_video(dataclasses.replace(truth.video, valid=valid), truth)
+    assert (score.abs_rel_n, score.delta1_n) == (0, 1)
+    assert (score.abs_rel_all_n, score.delta1_all_n) == (pytest.approx(0.25), pytest.approx(0.75))
+    assert score.abs_rel_all_m == 0
+
+
+def test_a_turned_camera_shows_in_the_pose_across_views(truth):
+    angle = np.deg2rad(3.0)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    points = truth.video.points.copy()
+    points[1] = se3.apply(se3.translation(0.02, 0, 0) @ turn, points[1].astype(float))  # about the optical axis
+    score = score_video(dataclasses.replace(truth.video, points=points), truth)
+    assert score.cross_view_deg == pytest.approx(3.0, abs=0.1)
+    assert score.cross_view_mm == pytest.approx(20.0, abs=1.0)
+    assert score.miou < 0.95
 
 
 def test_repeating_the_observation_is_right_where_nothing_moves_and_wrong_elsewhere(truth):
