@@ -92,12 +92,15 @@ class Stage:
                     in_sight[arm] += int(np.isin(labels, GRIPPER_LABELS[arm]).sum() >= _MIN_GRIPPER_PX)
             return all(seen >= _PROBES_IN_SIGHT for seen in in_sight.values())
 
-        shell = _around(tools[:, is_working if working else slice(None)].reshape(-1, 3))
+        shell = shell_around(tools[:, is_working if working else slice(None)].reshape(-1, 3))
         return tuple(sample_cameras(rng, count, width=width, height=height, shell=shell, keep=sees_work))
 
 
-def _around(points: Float32[Array, "n 3"]) -> CameraShell:
-    """Cameras that have a box about the points [m] in the picture."""
+def shell_around(points: Float32[Array, "n 3"]) -> CameraShell:
+    """Cameras that have a box about the points [m] in the picture.
+
+    A finger in its middle is 4 px wide in an image of 128 x 128, less where the box is larger than such a picture.
+    """
     lowest, highest = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
     centre, half = (lowest + highest) / 2, (highest - lowest) / 2
     narrower = min(1.0, _WORK_DIAGONAL / max(2 * float(np.linalg.norm(half)), 1e-9))
