@@ -11,11 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
+from scipy.ndimage import distance_transform_edt
 
 from robo4d.geometry import Intrinsics
 
 _STRAY_M = 0.16
 """Points farther than this from the middle one are no part of a gripper [m]."""
+_REACH_M = 0.25
+"""A gripper's points are nearer to its TCP than this [m]: 15 cm, and what a prediction may be off."""
 _TAIL = 0.01
 """Share of the coordinates that a robust box leaves out at each side."""
 _SEEN_PX = 6
@@ -28,9 +31,11 @@ def split_by_arm(
     valid: Bool[Array, "v t h w"],
     tcps: Mapping[str, Float[Array, "t 3"]],
 ) -> dict[str, Bool[Array, "v t h w"]]:
-    """Masks of each arm's gripper, from one of all: a pixel belongs to the arm whose TCP is nearest to its point.
+    """Masks of each arm's gripper, from one of all.
 
-    A pixel without a point belongs to no arm.
+    Pixels whose points are within 25 cm of a TCP belong to the arm whose TCP is nearest. The others, such as those of a
+    mask that spills over a hand's edge onto what is far behind, go with the nearest of these pixels in the image. In an
+    image in which no point is so near, the nearest TCP decides for all that have a point.
 
     Args:
         gripper: Pixels of any gripper.
@@ -38,9 +43,15 @@ def split_by_arm(
         valid: Pixels that have a point.
         tcps: Where the video shows the TCP of each arm [m], in the frame of the points.
     """
-    distance = [np.linalg.norm(points - tcp[:, None, None], axis=-1) for tcp in tcps.values()]
-    nearest = np.argmin(distance, axis=0)
-    return {arm: gripper & valid & (nearest == i) for i, arm in enumerate(tcps)}
+    distance = np.stack([np.linalg.norm(points - tcp[:, None, None], axis=-1) for tcp in tcps.values()])
+    nearest, known = distance.argmin(axis=0), gripper & valid
+    at_hand = known & (distance.min(axis=0) < _REACH_M)
+    for place in np.ndindex(gripper.shape[:2]):
+        sure = at_hand[place] if at_hand[place].any() else known[place]
+        if sure.any():
+            rows, columns = np.asarray(distance_transform_edt(~sure, return_distances=False, return_indices=True))
+            nearest[place] = nearest[place][rows, columns]
+    return {arm: gripper & (nearest == i) for i, arm in enumerate(tcps)}
 
 
 def cross_view_iou(

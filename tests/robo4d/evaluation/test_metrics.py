@@ -120,11 +120,24 @@ def test_a_hand_counts_where_both_views_truly_show_it(two_hands):
     assert np.isnan(mean_cross_view_iou(points, true, {"right": hidden}, CAMERA, robust=True))
 
 
-def test_pixels_without_a_point_belong_to_no_arm(two_hands):
+def test_pixels_beside_a_hand_and_without_a_point_go_with_it(two_hands):
     points, gripper, true = two_hands
-    valid = ~true["right"]
-    found = split_by_arm(gripper, points, valid, {"left": points[0, :, 0, 0], "right": points[0, :, -1, -1]})
-    assert not found["right"].any()
+    tcps = {arm: points[0, mask[0]].mean(axis=0, keepdims=True) for arm, mask in true.items()}
+    valid = np.ones_like(gripper)
+    valid[..., 10:12, :] = False
+    spill = np.zeros_like(gripper)
+    spill[..., 10:22, 17:19] = True  # to the right of the left hand ...
+    points = np.where(spill[..., None], tcps["right"] + [0, 0, 0.5], points)  # ... and behind the right one
+    found = split_by_arm(gripper | spill, points, valid, tcps)
+    np.testing.assert_array_equal(found["left"], true["left"] | spill)
+    np.testing.assert_array_equal(found["right"], true["right"])
+
+
+def test_hands_far_from_where_they_are_told_to_be_go_with_the_nearest(two_hands):
+    points, gripper, true = two_hands
+    tcps = {arm: points[0, mask[0]].mean(axis=0, keepdims=True) - [0, 0, 0.4] for arm, mask in true.items()}
+    found = split_by_arm(gripper, points, np.ones_like(gripper), tcps)
+    np.testing.assert_array_equal(found["right"], true["right"])
 
 
 def test_overlap_of_masks_is_that_of_images_that_show_something():
