@@ -39,7 +39,7 @@ class SmoothingConfig:
     """Standard deviation of a good pose's position [m]. The embedded tracker is off by 2.6 mm in the median and 5.4 mm
     at the 90th percentile, on true videos with 5 mm of noise; a generated one adds errors of its own."""
     rotation_sigma_rad: float = 0.05
-    """Standard deviation of a good pose's rotation [rad]. The embedded tracker is off by 0.9 deg in the median, there."""
+    """Standard deviation of a good pose's rotation [rad]. The embedded tracker is off by 0.9 deg in the median."""
     acceleration_sigma: float = 0.15
     """Typical acceleration of the hand [m/s^2]: a transit of 0.3 m in 3 s."""
     angular_acceleration_sigma: float = 0.8
