@@ -164,6 +164,107 @@ def test_a_video_is_read_through_the_engine_and_judged_by_us(folder):
     assert readout.tracks["left"].reasons[1] is not Reason.TRUSTED
 
 
+FAKE_NVLABS = {
+    "torch.py": """
+import numpy as np
+float = np.float32
+class Tensor:
+    def __init__(self, values, device): self.values, self.device = values, device
+    def detach(self): return self
+    def cpu(self): return Tensor(self.values, "cpu")
+    def numpy(self):
+        assert self.device == "cpu"
+        return self.values
+def as_tensor(values, *, dtype, device): return Tensor(np.asarray(values, dtype), device)
+""",
+    "nvdiffrast/__init__.py": "",
+    "nvdiffrast/torch.py": "class RasterizeCudaContext: pass",
+    "learning/__init__.py": "",
+    "learning/training/__init__.py": "",
+    "learning/training/predict_pose_refine.py": "class PoseRefinePredictor: pass",
+    # Its logits cannot be compared between images, so nobody may ask for them.
+    "learning/training/predict_score.py": """
+class ScorePredictor:
+    def predict(self, *_, **__): raise AssertionError("a score was asked for")
+""",
+    "estimater.py": """
+import os
+import numpy as np
+import torch
+from learning.training.predict_pose_refine import PoseRefinePredictor
+from learning.training.predict_score import ScorePredictor
+from nvdiffrast.torch import RasterizeCudaContext
+class FoundationPose:
+    def __init__(self, model_pts, model_normals, symmetry_tfs=None, mesh=None, scorer=None, refiner=None, glctx=None,
+                 debug=0, debug_dir="/home/author/debug"):
+        assert type(scorer) is ScorePredictor and type(refiner) is PoseRefinePredictor
+        assert type(glctx) is RasterizeCudaContext
+        assert model_pts.shape == model_normals.shape == mesh.vertices.shape and mesh.visual.vertex_colors.any()
+        self.low, self.high = model_pts.min(axis=0), model_pts.max(axis=0)
+        assert 0.1 < np.linalg.norm(self.high - self.low) < 0.5, "not in metres"
+        assert np.abs(self.low + self.high).max() < 1e-6, "not centred"
+        assert debug == 0 and os.access(debug_dir, os.W_OK)
+        self.pose_last = None
+    def _check(self, rgb, depth, K):
+        assert rgb.dtype == np.uint8 and rgb.shape == (*depth.shape, 3) == (512, 512, 3)
+        assert depth.dtype == np.float32 and 0.2 < np.median(depth[depth > 0]) < 10, "not in metres"
+        assert K.shape == (3, 3) and K.dtype == np.float64 and K[2].tolist() == [0, 0, 1]
+        # Centres of pixels at integers: the middle of the image is half a pixel before the middle of the grid.
+        assert np.allclose(K[:2, 2], 255.5), K
+        far = lambda size, f: np.rad2deg(2 * np.arctan(size / 2 / f))
+        assert np.allclose([far(512, K[0, 0]), far(512, K[1, 1])], 38.0), K
+        # Its filter erases a pixel if more than 80 % of the 25 about it differ by more than a millimetre.
+        around = np.lib.stride_tricks.sliding_window_view(depth, (5, 5))
+        differ = (np.abs(around - depth[2:-2, 2:-2, None, None]) > 0.001).mean(axis=(2, 3))
+        assert differ.max() <= 0.8, "the filter would erase pixels"
+    def register(self, K, rgb, depth, ob_mask, ob_id=None, glctx=None, iteration=5):
+        self._check(rgb, depth, K)
+        assert ob_mask.dtype == bool and ob_mask.shape == depth.shape and ob_mask.sum() >= 16 * 4
+        self.pose_last = torch.as_tensor(np.eye(4), dtype=torch.float, device="cuda")
+        return np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.75], [0, 0, 0, 1.0]])
+    def track_one(self, rgb, depth, K, iteration, extra={}):
+        self._check(rgb, depth, K)
+        assert iteration >= 5, "grippers go farther between two frames than in the stream of a camera"
+        assert self.pose_last.device == "cuda" and self.pose_last.values.dtype == np.float32
+        moved = self.pose_last.values.copy()
+        moved[2, 3] += 0.01
+        self.pose_last = torch.as_tensor(moved, dtype=torch.float, device="cuda")
+        return moved  # of the mesh as it was given, which is the centred one
+""",
+}
+"""What the server imports, as NVlabs/FoundationPose has it: names, arguments, units, and what its filter does."""
+
+
+@pytest.fixture
+def nvlabs(tmp_path, monkeypatch):
+    for name, text in FAKE_NVLABS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    config = EngineConfig(python=Path(sys.executable), server=SERVERS / "nvlabs.py")
+    with FoundationPose(FoundationPoseConfig(engine=config, seeded=True)) as library:
+        yield _tracker(library)
+
+
+def _in_camera(T_world_hand, folder):
+    return se3.inverse(CAMERAS[0].T_world_camera) @ T_world_hand @ _mesh_in_hand(folder)
+
+
+def test_the_authors_code_refines_the_robots_pose_first_and_its_own_from_then_on(nvlabs, tmp_path):
+    found = [nvlabs.register([FRAME], T_world_object=T_WORLD_HAND), nvlabs.track([FRAME]), nvlabs.track([FRAME])]
+    for steps, T_world_hand in enumerate(found, start=1):
+        expected = se3.translation(0, 0, 0.01 * steps) @ _in_camera(T_WORLD_HAND, tmp_path)
+        np.testing.assert_allclose(_in_camera(T_world_hand, tmp_path), expected, atol=1e-6)
+
+
+def test_the_authors_code_registers_in_a_mask_where_there_is_no_pose(nvlabs, tmp_path):
+    mask = np.zeros((128, 128), bool)
+    mask[60:64, 60:64] = True
+    found = nvlabs.register([FRAME], masks=[mask])
+    np.testing.assert_allclose(_in_camera(found, tmp_path), se3.translation(0, 0, 0.75), atol=1e-6)
+    np.testing.assert_allclose(_in_camera(nvlabs.track([FRAME]), tmp_path), se3.translation(0, 0, 0.76), atol=1e-6)
+
+
 FAKE_NVIDIA = """
 import numpy as np
 class RuntimeConfig:
