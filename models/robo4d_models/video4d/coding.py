@@ -4,7 +4,7 @@ All points and poses are in the world (robot base) frame: at equal training this
 positions against camera frames, because the same place has the same coordinates in every view.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -123,8 +123,10 @@ def _encode_frame(
             f"{frame.camera}: the camera's pose is unknown; publish it on tf, or calibrate the camera first"
         )
 
+    frame = middle_square(frame)
+
     def sampled(image: Array) -> Tensor:
-        return torch.from_numpy(resize_nearest(_middle_square(image), size, size))
+        return torch.from_numpy(resize_nearest(image, size, size))
 
     depth = torch.nan_to_num(sampled(frame.depth), posinf=0.0, neginf=0.0)
     rgb = sampled(frame.rgb).permute(2, 0, 1).float() / 127.5 - 1
@@ -134,12 +136,13 @@ def _encode_frame(
     return rgb, points[0], (depth > 0).float()
 
 
-def _middle_square(image: Array) -> Array:
-    """What the network was trained to look at: pixels as wide as high."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+def middle_square(frame: RgbdFrame) -> RgbdFrame:
+    """What the networks were trained to look at: pixels as wide as high. The same frame where it is square."""
+    k, side = frame.intrinsics, min(frame.depth.shape)
+    top, left = (k.height - side) // 2, (k.width - side) // 2
+    area = slice(top, top + side), slice(left, left + side)
+    intrinsics = replace(k, cx=k.cx - left, cy=k.cy - top, width=side, height=side)
+    return replace(frame, rgb=frame.rgb[area], depth=frame.depth[area], intrinsics=intrinsics)
 
 
 def unproject(

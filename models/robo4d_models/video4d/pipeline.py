@@ -1,6 +1,8 @@
 """The tiny preset at work: from one RGB-D frame per view to a 4D video. The file to read first.
 
 observation -> plan model -> keyframes -> poses of every frame -> draft -> refiner -> PointmapVideo
+
+Of images that are wider than high, or higher than wide, the middle square is read, and the video shows it.
 """
 
 import math
@@ -14,11 +16,19 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d import PointmapVideo, RgbdFrame, RgbdPair
-from robo4d.geometry import Camera, Intrinsics, se3
+from robo4d.geometry import Camera, se3
 from robo4d.interfaces import Cancelled
 from robo4d.track import GripperTrack
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.coding import ARMS, FARTHEST, HELD_WIDTH, OPEN_WIDTH, RobotState, resize_nearest
+from robo4d_models.video4d.coding import (
+    ARMS,
+    FARTHEST,
+    HELD_WIDTH,
+    OPEN_WIDTH,
+    RobotState,
+    middle_square,
+    resize_nearest,
+)
 from robo4d_models.video4d.draft import Draughtsman, View, compose
 from robo4d_models.video4d.keyframes import KeyframePlan
 from robo4d_models.video4d.localiser import Localiser
@@ -227,10 +237,11 @@ class TinyGenerator:
 
     def _views(self, pair: RgbdPair) -> tuple[View, View]:
         """Both frames at the size of the video, with the objects in them."""
-        n, m = _view(pair.n, self.config.size), _view(pair.m, self.config.size)
+        size, frames = self.config.size, (middle_square(pair.n), middle_square(pair.m))
+        n, m = (_view(frame, size) for frame in frames)
         if self._segmenter is None:
             return n, m
-        images = [resize_nearest(frame.rgb, self.config.size, self.config.size) for frame in (pair.n, pair.m)]
+        images = [resize_nearest(frame.rgb, size, size) for frame in frames]
         movable_n, movable_m = self._segmenter.masks(np.stack(images))["object"]
         return replace(n, movable=movable_n), replace(m, movable=movable_m)
 
@@ -268,7 +279,7 @@ def _same_pose(Ts: Float[Array, "t a 4 4"], others: Float[Array, "t a 4 4"]) -> 
 
 
 def _view(frame: RgbdFrame, size: int) -> View:
-    """A frame at the size of the video.
+    """A square frame at the size of the video.
 
     The pixels that are kept need not lie at the centres of the small image's pixels; the principal point is moved by
     the mean of their offsets, so that the rays are exact wherever the size divides the frame's.
@@ -278,14 +289,11 @@ def _view(frame: RgbdFrame, size: int) -> View:
             f"{frame.camera}: the camera's pose is unknown; publish it on tf, or calibrate the camera first"
         )
     k = frame.intrinsics
-    rows = ((np.arange(size) + 0.5) * k.height / size).astype(int)
-    columns = ((np.arange(size) + 0.5) * k.width / size).astype(int)
-    sx, sy = size / k.width, size / k.height
-    offset_x = float(np.mean((columns + 0.5) * sx - (np.arange(size) + 0.5)))
-    offset_y = float(np.mean((rows + 0.5) * sy - (np.arange(size) + 0.5)))
-    intrinsics = Intrinsics(
-        fx=k.fx * sx, fy=k.fy * sy, cx=k.cx * sx - offset_x, cy=k.cy * sy - offset_y, width=size, height=size
-    )
+    centres = np.arange(size) + 0.5
+    kept = (centres * k.width / size).astype(int) + 0.5
+    offset = float(np.mean(kept * size / k.width - centres))
+    intrinsics = k.resized(width=size, height=size)
+    intrinsics = replace(intrinsics, cx=intrinsics.cx - offset, cy=intrinsics.cy - offset)
     depth = np.nan_to_num(resize_nearest(frame.depth, size, size), posinf=0.0).astype(np.float32)
     return View(
         rgb=resize_nearest(frame.rgb, size, size).astype(np.float32) / 255,

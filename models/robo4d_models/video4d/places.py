@@ -13,6 +13,7 @@ from robo4d import RgbdFrame
 from robo4d.geometry import Pointmap, se3
 from robo4d.geometry.procrustes import fit_robust
 from robo4d.geometry.registration import Surface, register
+from robo4d_models.video4d.coding import middle_square
 from robo4d_models.video4d.scene_coordinates import (
     SceneCoordinates,
     SceneNetwork,
@@ -55,7 +56,8 @@ def places_by(network: SceneNetwork) -> FindPlaces:
 
     @torch.no_grad()
     def find(frame: RgbdFrame) -> Places:
-        view = encode_view(frame.rgb, frame.depth, frame.intrinsics)
+        seen = middle_square(frame)
+        view = encode_view(seen.rgb, seen.depth, seen.intrinsics)
         return _places(view, network(view), 0)
 
     return find

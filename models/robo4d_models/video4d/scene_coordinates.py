@@ -138,17 +138,11 @@ def true_places(sample: SceneSample) -> Float[Tensor, "b 3 h w"]:
 
 
 def encode_view(rgb: UInt8[Array, "h w 3"], depth: Float[Array, "h w"], intrinsics: Intrinsics) -> SceneView:
-    """A batch of one; of a wide image, its middle square."""
-    side = min(depth.shape)
-    top, left = (depth.shape[0] - side) // 2, (depth.shape[1] - side) // 2
-
-    def sampled(image: Array) -> Array:
-        return resize_nearest(image[top : top + side, left : left + side], SIZE, SIZE)
-
-    depth = np.nan_to_num(sampled(depth))
+    """A batch of one, of a square image; see `coding.middle_square`."""
+    depth = np.nan_to_num(resize_nearest(depth, SIZE, SIZE))
     valid = (depth > 0) & (depth < FARTHEST_M)
-    points = sampled(intrinsics.rays()) * np.where(valid, depth, 0)[..., None]
-    colours = sampled(rgb).astype(np.float32) / 127.5 - 1
+    points = resize_nearest(intrinsics.rays(), SIZE, SIZE) * np.where(valid, depth, 0)[..., None]
+    colours = resize_nearest(rgb, SIZE, SIZE).astype(np.float32) / 127.5 - 1
     return SceneView(
         rgb=torch.from_numpy(colours.transpose(2, 0, 1)[None]),
         points=torch.from_numpy(points.astype(np.float32).transpose(2, 0, 1)[None]),

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from ball_world import AWAY, BALL, RADIUS, TASK, above, pair, plates
-from robo4d_models.video4d.coding import RobotState
+from ball_world import AWAY, BALL, RADIUS, TASK, above, pair, plates, see
+from robo4d_models.video4d.coding import RobotState, resize_nearest
 from robo4d_models.video4d.keyframes import NOW, SLOTS, KeyframePlan
 from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
@@ -14,8 +14,8 @@ from robo4d_models.video4d.planning import KeyframePlanner
 from robo4d_models.video4d.refiner import Refiner, RefinerConfig
 from robo4d_models.video4d.svd.model import SvdModel
 
-from robo4d import shipped
-from robo4d.geometry import se3
+from robo4d import RgbdPair, shipped
+from robo4d.geometry import Camera, Intrinsics, se3
 from robo4d.interfaces import Cancelled
 
 START = RobotState(T_world_tcp=np.stack([above(BALL, 0.3), AWAY]), gripper_width=np.array([0.08, 0.08]))
@@ -145,6 +145,33 @@ def test_a_resized_view_keeps_its_points(generator, size):
     plane = video.valid[0, 0] & ~red(video, 0, 0) & (points[..., 2] < 0.03)
     assert plane.sum() > 1000
     assert np.abs(points[..., 2][plane]).max() < 2e-3
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 240), (480, 640), (640, 480)])
+def test_the_video_shows_the_middle_square_with_points_where_the_input_has_them(generator, height, width):
+    n, m = (reshaped(frame, height, width) for frame in (pair(8).n, pair(8).m))
+    video = TinyGenerator(generator.planner, None, plates(), config=CONFIG).render(RgbdPair(n=n, m=m), grasp_and_lift())
+    for view, frame in enumerate((n, m)):
+        k = video.intrinsics[view]
+        assert k.fx == pytest.approx(k.fy)
+        points = se3.apply(n.T_world_camera, video.points[view, 0])
+        expected = se3.apply(frame.T_world_camera, frame.pointmap().points)
+        side, still = min(height, width), video.valid[view, 0] & ~red(video, view, 0)
+        top, left = (height - side) // 2, (width - side) // 2
+        square = resize_nearest(expected[top : top + side, left : left + side], 64, 64)
+        on_table = still & (points[..., 2] < 0.03)
+        assert on_table.sum() > 1000
+        assert np.abs(points[..., 2][on_table]).max() < 2e-3
+        assert np.linalg.norm(points - square, axis=-1)[on_table].max() < 0.005  # a pixel of the video sees 20 mm
+
+
+def reshaped(frame, height, width):
+    """What the camera sees with a sensor of another shape, of the same field of view along its shorter side."""
+    side, k = min(height, width), frame.intrinsics
+    f = k.fy * side / k.height
+    k = Intrinsics(fx=f, fy=f, cx=width / 2, cy=height / 2, width=width, height=height)
+    rgb, depth, _ = see(Camera(intrinsics=k, T_world_camera=frame.T_world_camera), BALL)
+    return dataclasses.replace(frame, rgb=rgb, depth=depth, intrinsics=k)
 
 
 def test_without_poses_the_video_is_the_same_up_to_millimetres(generator):
