@@ -151,8 +151,9 @@ class SimNode(Node):
             for arm in ARMS:
                 measured = state.arms[arm]
                 target = self._targets.get(arm, measured.T_world_target)
-                width = self._grippers[arm].advance(measured.gripper_width)
-                commands[arm] = ArmCommand(T_world_tcp=target, gripper_width=width)
+                gripper = self._grippers[arm]
+                width = gripper.advance(measured.gripper_width)
+                commands[arm] = ArmCommand(T_world_tcp=target, gripper_width=width, grip_force=gripper.force)
             state = self._cell.step(commands)
             stamp_ns = self._now_ns()
         self._streams.publish(state, stamp_ns)
@@ -214,7 +215,7 @@ class SimNode(Node):
         return response
 
     def _show_intruders(self) -> None:
-        """Let second publishers appear and go."""
+        """Let second publishers appear and go; they are ours, and silent."""
         for arm in ARMS:
             wanted = self._faults.active(F.SECOND_PUBLISHER, arm)
             if wanted and arm not in self._intruders:
