@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
+from robo4d_models.generators import is_svd, weights_folder
 from robo4d_models.video4d.svd.options import SvdOptions
 
-from robo4d import shipped
 from robo4d.foresight import foreseen_pair
 from robo4d.interfaces import Cancelled, PlacesCameras, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
@@ -104,11 +104,12 @@ class GeneratorNode(Node):
         config = self._config
         if config.generator == "oracle":
             return models.oracle(self, config.task, config.degradation)
-        folder = shipped.TINY if config.generator == "tiny" else Path(config.generator)
-        if models.is_svd(folder):
-            return models.svd(self, folder, config.svd)
-        self._history = history = RobotHistory(self, config.arms)
-        return models.tiny(self, folder, config.task, arms=config.arms, robot=config.robot, history=history, tf=tf)
+        folder = weights_folder(config.generator)
+        if is_svd(folder):  # which is told nothing but the images
+            return models.weights(self, folder, config.task, svd=config.svd)
+        self._history = RobotHistory(self, config.arms)
+        state = models.robot_state(self._history, arms=config.arms, robot=config.robot, tf=tf)
+        return models.weights(self, folder, config.task, state=state)
 
     def _load(self) -> None:
         self._generator = self._make()

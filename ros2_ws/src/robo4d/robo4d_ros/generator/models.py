@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
+from robo4d_models.generators import load_generator
 from robo4d_models.video4d.svd.options import SvdOptions
 from robo4d_msgs.srv import SnapshotSim
 
@@ -51,12 +53,9 @@ def oracle(node: Node, task: str, degradation: Degradation) -> MakeGenerator:
     return make
 
 
-def tiny(
-    node: Node, folder: Path, task: str, *, arms: tuple[str, ...], robot: str, history: RobotHistory, tf: Frames
-) -> MakeGenerator:
-    """The tiny preset with the weights of a folder. It is told where the grippers are, as far as that is known."""
-    from robo4d_models.video4d.coding import RobotState  # torch takes seconds, and only models need it
-    from robo4d_models.video4d.pipeline import TinyGenerator
+def robot_state(history: RobotHistory, *, arms: tuple[str, ...], robot: str, tf: Frames) -> Callable[[int], Any]:
+    """Tells the robot's `RobotState` at a time [ns], or None where it is not known."""
+    from robo4d_models.video4d.coding import RobotState  # torch takes seconds, and the oracle does without
 
     forward = {arm: forward_kinematics(robot, arm, tf) for arm in arms}
 
@@ -71,20 +70,18 @@ def tiny(
         joints = np.stack([found.joints[arm] for arm in arms])
         return RobotState(T_world_tcp=poses, gripper_width=np.array(widths, float), joints=joints)
 
-    generator = TinyGenerator.load(folder, task, state=state)
-    node.get_logger().info(f"weights of {folder}")
-    return lambda: generator
+    return state
 
 
-def is_svd(folder: Path) -> bool:
-    """Whether a folder holds weights of the svd preset."""
-    return (folder / "network.safetensors").is_file()
-
-
-def svd(node: Node, folder: Path, options: SvdOptions) -> MakeGenerator:
-    """The svd preset with the weights of a folder. It is told nothing but the images: no poses, no state."""
-    from robo4d_models.video4d.svd.pipeline import SvdGenerator  # torch and diffusers take seconds
-
-    generator = SvdGenerator.load(folder, options)
-    node.get_logger().info(f"weights of {folder}, on {generator.device}")
+def weights(
+    node: Node,
+    folder: Path,
+    task: str,
+    *,
+    state: Callable[[int], Any] = lambda stamp_ns: None,
+    svd: SvdOptions | None = None,
+) -> MakeGenerator:
+    """The generator with the weights of a folder; see `robo4d_models.generators.load_generator`."""
+    generator = load_generator(folder, task, state=state, svd=svd)
+    node.get_logger().info(f"weights of {folder}, on {getattr(generator, 'device', 'cpu')}")
     return lambda: generator
