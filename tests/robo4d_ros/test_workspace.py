@@ -51,6 +51,17 @@ def test_the_executables_are_the_node_modules():
     assert {module.stem.removesuffix("_node") for module in modules} == set(executables)
 
 
+def test_core_and_models_may_import_nothing_that_the_nodes_have_from_ros():
+    text = (ROOT / "pyproject.toml").read_text()
+    forbidden = {
+        name for part in re.findall(r"forbidden_modules = (\[[^]]*])", text) for name in ast.literal_eval(part)
+    }
+    package = (ROOT / "ros2_ws/src/robo4d/package.xml").read_text()
+    depended_on = set(re.findall(r"<(?:exec_)?depend>(\w+)<", package)) - {"rviz2"}  # which is no module
+    assert depended_on
+    assert depended_on - forbidden == set()
+
+
 def test_a_build_without_links_holds_every_file_of_the_package(tmp_path):
     package = tmp_path / "robo4d"
     shutil.copytree(ROOT / "ros2_ws/src/robo4d", package, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
