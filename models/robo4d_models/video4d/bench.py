@@ -89,7 +89,7 @@ def bench_model(
         repetitions: Runs of each row after a first one that is not counted.
         steps: Of svd's rows that sample as the paper does.
         compile_rows: Also measure svd with torch.compile, which takes minutes to begin.
-        memory: Also compute what training the full svd needs.
+        memory: Also compute what training the full svd, and plans of it, need.
         checkpoint: Folder of tiny's weights.
         batch: Clips of a step of training, for tiny and its peer.
         json_file: Write the rows to this file, too; benchmarks/ has one for each machine that was measured.

@@ -1,6 +1,7 @@
-"""What training needs of a GPU's memory, computed on the meta device, which takes neither a GPU nor memory.
+"""What training and plans need of a GPU's memory, computed on the meta device, which takes neither a GPU nor memory.
 
-Counted is what tensors hold at the fullest moment. The allocator's fragments and CUDA's own 0.5 to 1 GB come on top.
+Counted is what tensors hold at the fullest moment, the weights of attention included, which a GPU's kernels never write
+down. The allocator's fragments and CUDA's own 0.5 to 1 GB come on top.
 """
 
 import weakref
@@ -9,18 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from robo4d_models.video4d.svd.edm import Condition
 from robo4d_models.video4d.svd.lora import add_adapters
-from robo4d_models.video4d.svd.model import SvdConfig
+from robo4d_models.video4d.svd.model import SvdConfig, SvdModel
 from robo4d_models.video4d.svd.network import TwoViewUNet
 
 _GB = 1e9
-_FROZEN = (2 * (34.2e6 + 63.6e6) + 632e6) * 2 / _GB
-"""Two VAEs (encoder, decoder) and CLIP ViT-H in bfloat16 [GB]."""
+_FROZEN = ((34.2e6 + 63.6e6) * (2 + 4) + 632e6 * 2) / _GB
+"""Two VAEs (encoder, decoder) and CLIP ViT-H in bfloat16, but that of points in float32 [GB]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,59 @@ def training_memory(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class InferenceMemory:
+    """Of one GPU at the fullest moment of a plan [GB]."""
+
+    way: str
+    weights: float
+    """In bfloat16, but in float32 those of what codes points."""
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """The sum."""
+        return self.weights + self.activations
+
+
+def inference_memory(model: SvdModel, *, offload: bool = False) -> InferenceMemory:
+    """What a plan of two views holds on a GPU, with the VAEs' own decoders.
+
+    Args:
+        model: On the meta device; it is made to compute in bfloat16.
+        offload: Whether only the part at work is on the GPU (`SvdOptions.offload`).
+    """
+    device, config = torch.device("meta"), model.config
+    model.eval().requires_grad_(False).network.to(device, torch.bfloat16)
+    model.place_coders(device, torch.bfloat16)
+    coders = [part for part in (model.rgb, model.points) if part]
+    c, h, w = config.network.channels, config.height // model.rgb.factor, config.width // model.rgb.factor
+
+    def encode(_: None) -> Condition:
+        return model.condition(*torch.empty(2, 1, 2, 3, config.height, config.width))
+
+    def step(told: Condition) -> Tensor:
+        x = torch.empty(1, 2, config.frames, c, h, w)  # in float32, as the sampler keeps it
+        return x + model.network(x.to(torch.bfloat16), torch.empty(1), told.latents, told.context).float()
+
+    work: list[tuple[Sequence[nn.Module], Callable[[Any], Any]]] = [
+        ((*coders, model.clip), encode),
+        ((model.network,), step),
+        (coders, model.decode),
+    ]
+    held, state, moments = _HeldBytes(model.parameters()), None, list[tuple[float, float]]()
+    every = held.now
+    with torch.no_grad(), device, held:
+        for parts, do in work:
+            held.peak = held.now
+            state = do(state)
+            weights = sum(p.nbytes for part in parts for p in part.parameters()) if offload else every
+            moments.append((weights / _GB, (held.peak - every) / _GB))
+    weights, activations = max(moments, key=sum)
+    where = "only the part at work" if offload else "all parts"
+    return InferenceMemory(way=f"a plan in bfloat16, {where} on the GPU", weights=weights, activations=activations)
+
+
 def _step_bytes(network: TwoViewUNet, config: SvdConfig, batch: int) -> int:
     """The most that forward and backward pass hold at a time, with bfloat16 weights and gradients [bytes]."""
     c, h, w = config.network.channels, config.height // 8, config.width // 8
@@ -121,9 +176,12 @@ class _HeldBytes(TorchDispatchMode):
 
 
 def memory_table() -> list[dict[str, float | str]]:
-    """The full model's training, in some ways."""
-    ways = [
+    """The full model's training and plans, in some ways."""
+    training = [
         training_memory(SvdConfig(), lora_rank=rank, checkpoint_gradients=twice)
         for rank, twice in ((0, True), (0, False), (16, True), (16, False))
     ]
-    return [vars(way) | {"total": way.total} for way in ways]
+    with torch.device("meta"):
+        model = SvdModel.untrained(SvdConfig())
+    plans = [inference_memory(model, offload=offload) for offload in (False, True)]
+    return [vars(way) | {"total": way.total} for way in (*training, *plans)]

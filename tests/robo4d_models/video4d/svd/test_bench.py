@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,11 +7,12 @@ import torch
 from robo4d_models.video4d.svd import bench
 from robo4d_models.video4d.svd import ways as ways_of_svd
 from robo4d_models.video4d.svd.bench import _measure
-from robo4d_models.video4d.svd.memory import training_memory
-from robo4d_models.video4d.svd.model import SvdConfig
+from robo4d_models.video4d.svd.memory import _HeldBytes, inference_memory, training_memory
+from robo4d_models.video4d.svd.model import SvdConfig, SvdModel
 from robo4d_models.video4d.svd.options import AccelerationConfig
-from robo4d_models.video4d.svd.ways import NARROW, Way, flops_of, ways
-from small_svd import small_config
+from robo4d_models.video4d.svd.ways import _NARROW_CLIP, NARROW, Way, flops_of, ways
+from small_svd import SMALL_CLIP, inputs, small_config, small_model
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CPU = torch.device("cpu")
 
@@ -187,3 +189,38 @@ def test_memory_is_saved_by_computing_activations_twice_and_by_adapters():
     assert 0 < twice.activations < 0.7 * kept.activations
     assert adapters.optimizer < 0.6 * kept.optimizer
     assert kept.total > kept.activations + kept.optimizer
+
+
+def meta_model(**changes):
+    with torch.device("meta"):
+        return SvdModel.untrained(replace(NARROW, **changes), vae_widths=(32, 32, 64), vae_layers=1, clip=_NARROW_CLIP)
+
+
+def test_a_plan_holds_its_weights_and_the_fullest_of_its_activations():
+    model = meta_model()
+    in_bfloat16 = sum(part.numel() for p in (model.network, model.rgb, model.clip) for part in p.parameters())
+    in_float32 = sum(part.numel() for part in model.points.parameters())
+    plan, short = inference_memory(model), inference_memory(meta_model(frames=2))
+    assert plan.weights * 1e9 == pytest.approx(2 * in_bfloat16 + 4 * in_float32)
+    assert 0 < short.activations < 0.8 * plan.activations
+    assert plan.total == plan.weights + plan.activations
+
+
+def test_parts_that_wait_elsewhere_leave_memory_to_the_one_at_work():
+    whole, apart = (inference_memory(meta_model(), offload=offload) for offload in (False, True))
+    assert apart.total < whole.total
+    assert apart.weights < 0.8 * whole.weights
+
+
+def test_what_is_computed_without_values_is_what_tensors_with_values_hold():
+    model = small_model(height=64, width=64, frames=4)
+    with torch.device("meta"):
+        ghost = SvdModel.untrained(model.config, vae_widths=(32, 32), vae_layers=1, clip=SMALL_CLIP)
+    computed = inference_memory(ghost).activations
+    model.network.bfloat16()
+    model.place_coders(CPU, torch.bfloat16)
+    held = _HeldBytes(model.parameters())
+    before, (noisy, level, condition, context) = held.now, inputs(model.config.network, frames=4, size=32)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), held:
+        model.network(noisy.bfloat16(), level, condition.bfloat16(), context.bfloat16())
+    assert computed * 1e9 == pytest.approx(held.peak - before, rel=0.05)
