@@ -241,6 +241,17 @@ def test_the_position_of_gripper_action_is_half_of_the_width(cell):
             assert sum(fingers.next().position[7:]) == pytest.approx(2 * position, abs=0.002)
 
 
+def test_a_gripper_is_as_strong_as_it_is_asked_to_be_within_what_the_hand_can(cell):
+    images_seen = cell.listen(Image, "camera_n/color/image_raw")
+    for asked, given in ((20.0, 20.0), (200.0, 70.0), (0.0, 50.0)):
+        goal = GripperCommand.Goal()
+        goal.command.position, goal.command.max_effort = 0.03, asked
+        cell.send_goal(GripperCommand, "left/franka_gripper/gripper_action", goal).result()
+        stamp = images_seen.next().header.stamp
+        snapshot = cell.call(SnapshotSim, "sim/snapshot", SnapshotSim.Request(stamp=stamp)).snapshot
+        assert Snapshot.from_bytes(bytes(snapshot)).grip_forces == {"left": given, "right": 50.0}
+
+
 def test_an_impossible_width_is_refused(cell):
     outcome = cell.send_goal(Move, "left/franka_gripper/move", Move.Goal(width=0.2, speed=0.1)).result()
     assert outcome.status == GoalStatus.STATUS_ABORTED

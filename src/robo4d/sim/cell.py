@@ -10,15 +10,13 @@ from numpy import ndarray as Array
 from robo4d.geometry import se3
 from robo4d.sim import scene, tasks
 from robo4d.sim.arm import POSTURES, TcpTracker
-from robo4d.sim.panda import GRIPPER_BODIES
+from robo4d.sim.panda import GRIP_STIFFNESS, GRIPPER_BODIES
 from robo4d.sim.snapshot import Snapshot
-from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, MAX_WIDTH, ArmCommand, ArmState, CellState
+from robo4d.sim.state import ARMS, CONTROL_PERIOD_S, GRIP_FORCE, MAX_WIDTH, ArmCommand, ArmState, CellState
 from robo4d.sim.tasks.task import SPREADS
 
 _GRIPPER_SPEED = 0.1
 """Speed of the opening [m/s], as Franka's hand moves by default."""
-_GRIPPER_LEAD = 0.025
-"""How far [m, finger travel] the gripper's servo may be ahead of the fingers: it sets the grip force, 50 N in all."""
 _SETTLING_S = 3.0
 """Physics before the episode begins: a spatula needs that long to come to rest in its crock."""
 LOOKS = ("mat_rgba", "light_dir", "light_diffuse")
@@ -42,6 +40,7 @@ class Cell:
         self._plain_looks = self._looks()
         self._trackers = {side: TcpTracker(scene.T_WORLD_BASE[side], POSTURES[side]) for side in ARMS}
         self._widths = dict.fromkeys(ARMS, MAX_WIDTH)
+        self._grip_forces = dict.fromkeys(ARMS, GRIP_FORCE)
         self._index = {side: _ArmIndex(self.model, side) for side in ARMS}
         self._painted = ~np.array([self.model.mat(i).name.startswith(ARMS) for i in range(self.model.nmat)])
         self._substeps = round(CONTROL_PERIOD_S / self.model.opt.timestep)
@@ -87,7 +86,7 @@ class Cell:
             raise ValueError(f"no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
         for side, command in commands.items():
             self._trackers[side].T_world_target = command.T_world_tcp.copy()
-            self._widths[side] = command.gripper_width
+            self._widths[side], self._grip_forces[side] = command.gripper_width, command.grip_force
         for side in ARMS:
             index = self._index[side]
             self.data.ctrl[index.servos] = self._trackers[side].advance()
@@ -116,6 +115,7 @@ class Cell:
             physics=physics,
             trackers={side: tracker.state for side, tracker in self._trackers.items()},
             widths=dict(self._widths),
+            grip_forces=dict(self._grip_forces),
             looks=self._looks(),
         )
 
@@ -126,7 +126,7 @@ class Cell:
         mujoco.mj_setState(self.model, self.data, snapshot.physics, _STATE)  # forward has changed the warm start
         for side, tracker in self._trackers.items():
             tracker.state = snapshot.trackers[side]
-        self._widths = dict(snapshot.widths)
+        self._widths, self._grip_forces = dict(snapshot.widths), dict(snapshot.grip_forces)
         self._set_looks(snapshot.looks)
         return self.state()
 
@@ -141,7 +141,7 @@ class Cell:
             mujoco.mj_forward(self.model, self.data)
             if not index.is_arm[self.data.contact.geom].any():
                 break
-        self._widths[side] = MAX_WIDTH
+        self._widths[side], self._grip_forces[side] = MAX_WIDTH, GRIP_FORCE
 
     def _looks(self) -> dict[str, Float[Array, "_ _"]]:
         return {name: getattr(self.model, name).astype(float) for name in LOOKS}
@@ -151,14 +151,14 @@ class Cell:
             getattr(self.model, name)[:] = values
 
     def _gripper_control(self, side: str) -> float:
-        """The finger travel [m] to command now: at limited speed, and never far from where the fingers are."""
+        """The finger travel [m] to command now: at limited speed, and no farther ahead than the grip force allows."""
         index = self._index[side]
         goal, travel = self._widths[side] / 2, float(self.data.qpos[index.fingers].mean())
         control = float(self.data.ctrl[index.gripper])
-        step = _GRIPPER_SPEED / 2 * CONTROL_PERIOD_S
+        step, lead = _GRIPPER_SPEED / 2 * CONTROL_PERIOD_S, self._grip_forces[side] / GRIP_STIFFNESS
         if goal > travel:
             return min(goal, max(control, travel) + step)
-        return max(goal, travel - _GRIPPER_LEAD, min(control, travel + step) - step)
+        return max(goal, travel - lead, min(control, travel + step) - step)
 
     def _arm_state(self, side: str) -> ArmState:
         index, data = self._index[side], self.data

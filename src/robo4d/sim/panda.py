@@ -35,7 +35,7 @@ _SERVO_SHARE = 1 / 6
 """Stiffness and damping of the joints' servos, as a share of Menagerie's. The gripper then yields by a millimetre to a
 newton or so, as under Franka's Cartesian impedance control, where Menagerie's presses with 8 N. Nor do such servos
 ring at 250 Hz when they reach the limit of their force, from where on MuJoCo integrates their damping explicitly."""
-_GRIP_STIFFNESS = 2000.0
+GRIP_STIFFNESS = 2000.0
 """Position gain of the gripper [N/m] on the mean finger travel. Menagerie's 100 drops a 250 g box in transit."""
 _GRIP_FORCE = 80.0
 """Limit of that actuator [N]: half of it on each finger; Franka's hand holds with up to 70 N."""
@@ -66,8 +66,8 @@ def panda_spec() -> mujoco.MjSpec:
     gripper = spec.actuator("actuator8")
     gripper.ctrlrange = [0, MAX_WIDTH / 2]
     gripper.forcerange = [-_GRIP_FORCE, _GRIP_FORCE]
-    gripper.gainprm[:3] = [_GRIP_STIFFNESS, 0, 0]
-    gripper.biasprm[:3] = [0, -_GRIP_STIFFNESS, -_GRIP_STIFFNESS / 10]
+    gripper.gainprm[:3] = [GRIP_STIFFNESS, 0, 0]
+    gripper.biasprm[:3] = [0, -GRIP_STIFFNESS, -GRIP_STIFFNESS / 10]
     for finger in GRIPPER_BODIES[1:]:
         body = spec.body(finger)
         for geom in [g for g in body.geoms if g.type == mujoco.mjtGeom.mjGEOM_BOX]:

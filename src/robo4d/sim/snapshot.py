@@ -22,6 +22,8 @@ class Snapshot:
     """Of each arm."""
     widths: dict[str, float]
     """Commanded gripper openings [m], by arm."""
+    grip_forces: dict[str, float]
+    """Commanded forces of the grippers [N], by arm."""
     looks: dict[str, Float[Array, "_ _"]]
     """The model's fields that starts vary: see `robo4d.sim.cell.LOOKS`."""
 
@@ -33,6 +35,7 @@ class Snapshot:
             physics=np.zeros(3),
             trackers={"left": tracker},
             widths={"left": 0.08},
+            grip_forces={"left": 50.0},
             looks={"mat_rgba": np.full((1, 4), 0.5)},
         )
 
@@ -42,6 +45,7 @@ class Snapshot:
         for arm, tracker in self.trackers.items():
             contents |= {f"trackers/{arm}/{name}": getattr(tracker, name) for name in _TRACKER}
         contents |= {f"widths/{arm}": np.array(width) for arm, width in self.widths.items()}
+        contents |= {f"grip_forces/{arm}": np.array(force) for arm, force in self.grip_forces.items()}
         contents |= {f"looks/{name}": values for name, values in self.looks.items()}
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **contents)
@@ -61,8 +65,13 @@ class Snapshot:
             trackers = {
                 arm: TrackerState(**{name: contents[f"trackers/{arm}/{name}"] for name in _TRACKER}) for arm in widths
             }
-            looks = _below("looks", contents)
-            return cls(physics=contents["physics"], trackers=trackers, widths=widths, looks=looks)
+            return cls(
+                physics=contents["physics"],
+                trackers=trackers,
+                widths=widths,
+                grip_forces={arm: float(force) for arm, force in _below("grip_forces", contents).items()},
+                looks=_below("looks", contents),
+            )
         except Exception as error:  # zipfile, zlib and numpy each raise their own
             raise ValueError(f"these {len(data)} bytes are no snapshot of a cell: {error}") from error
 

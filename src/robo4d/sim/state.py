@@ -14,6 +14,8 @@ CONTROL_PERIOD_S = 0.02
 """One call of `Cell.step`: 50 Hz."""
 MAX_WIDTH = 0.08
 """Opening between a Panda's fingertips [m]."""
+GRIP_FORCE, MAX_GRIP_FORCE = 50.0, 70.0
+"""Of both fingers together [N]: where none is asked for, and what Franka's hand can hold with continuously."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,10 @@ class ArmCommand:
     T_world_tcp: Float[Array, "4 4"]
     """Pose of the tool centre point, which the arm moves to smoothly and holds."""
     gripper_width: float
-    """Opening between the fingertips [m], 0 (closed) to 0.08 (open); at an object they stop, with limited force."""
+    """Opening between the fingertips [m], 0 (closed) to 0.08 (open); at an object they stop."""
+    grip_force: float = GRIP_FORCE
+    """Force of both fingers together on what stops them [N], above 0 and up to 70. The servo is a spring that pulls to
+    closed fingers at most, so that it gives no more than 1 N for each millimetre of what is held."""
 
     def __post_init__(self) -> None:
         """Refuse what must never reach a robot."""
@@ -31,6 +36,8 @@ class ArmCommand:
             raise ValueError(f"a TCP target must be a finite rigid pose (4x4), got\n{self.T_world_tcp}")
         if not 0 <= self.gripper_width <= MAX_WIDTH:
             raise ValueError(f"gripper width must lie in [0, {MAX_WIDTH}] m, got {self.gripper_width}")
+        if not 0 < self.grip_force <= MAX_GRIP_FORCE:
+            raise ValueError(f"grip force must lie in (0, {MAX_GRIP_FORCE:g}] N, got {self.grip_force}")
 
     @classmethod
     def example(cls) -> "ArmCommand":

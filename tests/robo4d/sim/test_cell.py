@@ -108,6 +108,23 @@ def test_a_gripper_takes_most_of_a_second_to_close(cell):
     assert 0.6 < ticks * CONTROL_PERIOD_S < 1.3
 
 
+@pytest.mark.parametrize("force", [0.0, 70.1, np.nan])
+def test_an_impossible_grip_force_is_refused(force):
+    with pytest.raises(ValueError, match="grip force"):
+        ArmCommand(T_world_tcp=np.eye(4), gripper_width=0.0, grip_force=force)
+
+
+def test_a_gripper_holds_with_the_force_that_is_asked_for_as_far_as_its_spring_reaches():
+    cell = Cell("store_cereal_box_under_shelf")
+    T_world_tcp = cell.reset(seed=0).arms["left"].T_world_tcp
+    cell.model.opt.gravity[:] = 0
+    cell.place("cereal_box", T_world_tcp @ se3.translation(0, 0, 0.065))
+    for asked, reached in ((5.0, 5.0), (20.0, 20.0), (70.0, 45.0)):  # the box is 45 mm wide
+        for _ in range(60):
+            cell.step({"left": ArmCommand(T_world_tcp=T_world_tcp, gripper_width=0.0, grip_force=asked)})
+        assert -cell.data.actuator("left_actuator8").force[0] == pytest.approx(reached, abs=0.2)
+
+
 def test_a_gripper_stops_at_an_object_and_feels_its_weight_when_lifting():
     cell = Cell("store_cereal_box_under_shelf")
     state, expert = cell.reset(seed=0), None

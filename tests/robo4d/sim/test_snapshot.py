@@ -28,6 +28,7 @@ def snapshots(draw):
         physics=draw(arrays(float, st.integers(0, 30), elements=numbers)),
         trackers={arm: draw(trackers) for arm in arms},
         widths={arm: draw(numbers) for arm in arms},
+        grip_forces={arm: draw(numbers) for arm in arms},
         looks=draw(st.dictionaries(names, arrays(float, shapes, elements=numbers), max_size=3)),
     )
 
@@ -41,6 +42,7 @@ def test_bytes_hold_all_of_a_snapshot_bit_by_bit(snapshot):
         for name, values in vars(tracker).items():
             np.testing.assert_array_equal(getattr(copy.trackers[arm], name), values)
     np.testing.assert_array_equal(list(copy.widths.values()), list(snapshot.widths.values()))
+    np.testing.assert_array_equal(list(copy.grip_forces.values()), list(snapshot.grip_forces.values()))
     assert copy.looks.keys() == snapshot.looks.keys()
     for name, values in snapshot.looks.items():
         np.testing.assert_array_equal(copy.looks[name], values)

@@ -12,7 +12,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from robo4d_msgs.srv import InjectFault
 
-from robo4d.sim.state import CONTROL_PERIOD_S, MAX_WIDTH
+from robo4d.sim.state import CONTROL_PERIOD_S, GRIP_FORCE, MAX_GRIP_FORCE, MAX_WIDTH
 from robo4d_ros.franka_actions import Grasp, Move
 from robo4d_ros.sim.faults import Faults
 
@@ -28,11 +28,17 @@ F = InjectFault.Request
 
 
 class SimGripper:
-    """Action servers `franka_gripper/{move,grasp,gripper_action}` of one arm. They block, one goal at a time."""
+    """Action servers `franka_gripper/{move,grasp,gripper_action}` of one arm. They block, one goal at a time.
+
+    A grasp's `force` and a command's `max_effort` [N] are the force of both fingers together: 70 N at most, which the
+    real hand can hold with continuously, and 50 N where they are 0; see `robo4d.sim.state.ArmCommand.grip_force`.
+    """
 
     def __init__(self, node: Node, arm: str, faults: Faults) -> None:
         self._arm, self._faults, self._logger = arm, faults, node.get_logger()
         self._changed = threading.Condition()
+        self.force = GRIP_FORCE
+        """Of both fingers together [N], as the last goal asked for."""
         self._goal_width, self._speed, self._commanded = MAX_WIDTH, _MAX_SPEED, MAX_WIDTH
         self._measured: deque[float] = deque([MAX_WIDTH], maxlen=_STILL_TICKS)
         self._busy = self._closed = False
@@ -73,7 +79,7 @@ class SimGripper:
     def reset(self) -> None:
         """Open, as at the start of an episode."""
         with self._changed:
-            self._goal_width = self._commanded = MAX_WIDTH
+            self._goal_width, self._commanded, self.force = MAX_WIDTH, MAX_WIDTH, GRIP_FORCE
             self._measured.clear()
             self._measured.append(MAX_WIDTH)
 
@@ -97,7 +103,7 @@ class SimGripper:
         def feedback(width: float) -> Move.Feedback:
             return Move.Feedback(current_width=width)
 
-        width = self._go(handle, goal.width, goal.speed, feedback)
+        width = self._go(handle, goal.width, goal.speed, 0.0, feedback)
         reached = width is not None and abs(width - goal.width) <= _TOLERANCE
         return Move.Result(success=self._finish(handle, reached), error="" if reached else self._error(width))
 
@@ -107,26 +113,27 @@ class SimGripper:
         def feedback(width: float) -> Grasp.Feedback:
             return Grasp.Feedback(current_width=width)
 
-        width = self._go(handle, 0.0, goal.speed, feedback)
+        width = self._go(handle, 0.0, goal.speed, goal.force, feedback)
         held = width is not None and goal.width - goal.epsilon.inner <= width <= goal.width + goal.epsilon.outer
         return Grasp.Result(success=self._finish(handle, held), error="" if held else self._error(width))
 
     def _gripper_command(self, handle: ServerGoalHandle) -> GripperCommand.Result:
         """`position` is half of the width; closing is a grasp with the default tolerance."""
-        goal_width = 2 * handle.request.command.position
+        command = handle.request.command
+        goal_width = 2 * command.position
         closing = goal_width < self._measured[-1]
 
         def feedback(width: float) -> GripperCommand.Feedback:
             return GripperCommand.Feedback(position=width / 2)
 
-        width = self._go(handle, 0.0 if closing else goal_width, _MAX_SPEED, feedback)
+        width = self._go(handle, 0.0 if closing else goal_width, _MAX_SPEED, command.max_effort, feedback)
         tolerance = _EPSILON if closing else _TOLERANCE
         reached = width is not None and abs(width - goal_width) <= tolerance
         position = self._measured[-1] / 2
         return GripperCommand.Result(position=position, stalled=not reached, reached_goal=self._finish(handle, reached))
 
     def _go(
-        self, handle: ServerGoalHandle, width: float, speed: float, feedback: Callable[[float], Any]
+        self, handle: ServerGoalHandle, width: float, speed: float, force: float, feedback: Callable[[float], Any]
     ) -> float | None:
         """Move the fingers until they rest: where they stopped [m], or None if it was cancelled or aborted."""
         if self._faults.active(F.GRIPPER_ABORT, self._arm) or not (0 <= width <= MAX_WIDTH and speed > 0):
@@ -135,6 +142,7 @@ class SimGripper:
             if not self._wait(handle, lambda: not self._faults.active(F.GRIPPER_HANG, self._arm)):
                 return None
             self._goal_width, self._speed = width, min(speed, _MAX_SPEED)
+            self.force = min(force, MAX_GRIP_FORCE) if force > 0 else GRIP_FORCE
             if width > self._commanded:  # what holds an object is commanded narrower than the object
                 self._commanded = max(self._commanded, self._measured[-1])
             self._measured = deque([self._measured[-1]], maxlen=_STILL_TICKS)
