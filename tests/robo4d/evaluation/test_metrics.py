@@ -193,6 +193,16 @@ def test_silence_counts_where_all_pixels_do(truth):
     assert score.abs_rel_all_m == 0
 
 
+def test_a_video_of_colours_only_has_no_geometry_to_score(truth):
+    nothing = dataclasses.replace(
+        truth.video, points=np.zeros_like(truth.video.points), valid=np.zeros_like(truth.video.valid)
+    )
+    score = score_video(nothing, truth)
+    assert np.isnan([score.abs_rel_n, score.delta1_m, score.cross_view_mm, score.gripper_point_mm, score.miou]).all()
+    assert (score.abs_rel_all_n, score.delta1_all_m) == (1, 0)
+    assert score.psnr == float("inf")
+
+
 def test_a_turned_camera_shows_in_the_pose_across_views(truth):
     angle = np.deg2rad(3.0)
     turn = np.eye(4)
