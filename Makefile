@@ -14,6 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 setup:  ## everything that the rest needs, in .venv and ros2_ws; says what is missing and how to get it
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup.sh
 
+demo: export ROBO4D_MAKE_STARTED_S := $(shell date +%s.%N)
 demo: setup
 	@$(ROS) python -m robo4d_ros.demo $(DEMO)
 

@@ -4,6 +4,7 @@ The robot looks, imagines, plans and acts until the goal is reached. It is told 
 reached, this program asks the cell.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -116,7 +117,7 @@ def _watch(node: Spectator, stack: Stack, config: DemoConfig, console: Console) 
     begun_s = time.monotonic()
     with console.status("starting the cell") as status:
         stack.wait(lambda: node.newest_ns, _START_LIMIT_S, "the first pair of images")
-        console.print(f"first camera frame after {time.monotonic() - begun_s:.1f} s")
+        console.print(f"first camera frame after {time.monotonic() - begun_s:.1f} s{_since_make()}")
         works = config.generator != "expert"
         if works:
             status.update("starting generator, tracker, planner and executor")
@@ -136,6 +137,12 @@ def _watch(node: Spectator, stack: Stack, config: DemoConfig, console: Console) 
         until = time.monotonic() + _LINGER_S
         while time.monotonic() < until:
             stack.spin()
+
+
+def _since_make() -> str:
+    """What set-up, imports and start have taken, where the Makefile tells when it was started."""
+    started_s = os.environ.get("ROBO4D_MAKE_STARTED_S")
+    return f" ({time.time() - float(started_s):.1f} s after make was called)" if started_s else ""
 
 
 def _write(pairs: list[RgbdPair], config: DemoConfig, *, reached: bool) -> None:
