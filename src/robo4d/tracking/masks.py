@@ -1,4 +1,5 @@
-"""The grippers' masks in a whole video, by a segmenter that is prompted where the robot's state has the grippers."""
+"""The grippers' masks in a whole video: by a segmenter that is prompted where the robot's state has the grippers, or by
+projection of the robot's model to where they were tracked without masks."""
 
 from collections.abc import Mapping
 
@@ -8,7 +9,8 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.interfaces import Segmenter
-from robo4d.rgbd import RgbdPair
+from robo4d.rgbd import RgbdFrame, RgbdPair
+from robo4d.track import GripperTrack
 from robo4d.tracking.clip import Clip
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.projection import projected_mask
@@ -46,3 +48,32 @@ def gripper_masks(
             of_views.append(segmenter.segment(rgb, prompt) if prompt.any() else np.zeros(rgb.shape[:3], bool))
         masks[arm] = np.stack(of_views)
     return masks
+
+
+def projected_masks(
+    tracks: Mapping[str, GripperTrack], video: PointmapVideo, pair: RgbdPair, *, renderer: GripperRenderer
+) -> dict[str, Bool[Array, "v t h w"]]:
+    """The same without learning: hand and fingers drawn where the embedded tracker has them, for another engine.
+
+    A gripper has no pixels in frames in which its pose is not vouched for, and in those pixels that show something else.
+
+    Args:
+        tracks: Of that video, by `track_video` without masks.
+        video: The prediction.
+        pair: The observation that it starts from.
+        renderer: The gripper.
+    """
+    clip, T_tcp_hand = Clip.from_video(video, pair), se3.inverse(renderer.model.T_hand_tcp)
+
+    def draw(track: GripperTrack, t: int, frame: RgbdFrame) -> Bool[Array, "h w"]:
+        if not track.inlier[t]:
+            return np.zeros_like(frame.depth, bool)
+        opening_m = track.opening_m[t] if np.isfinite(track.opening_m[t]) else renderer.model.max_opening_m
+        return projected_mask(renderer, track.Ts_world_tcp[t] @ T_tcp_hand, float(opening_m), frame)
+
+    return {
+        arm: np.stack(
+            [[draw(track, t, frame) for t, frame in enumerate(view)] for view in zip(*clip.frames, strict=True)]
+        )
+        for arm, track in tracks.items()
+    }

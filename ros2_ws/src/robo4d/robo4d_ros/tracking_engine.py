@@ -17,7 +17,7 @@ from robo4d.tracking import (
     embedded_tracker,
     track_video,
 )
-from robo4d.tracking.masks import gripper_masks
+from robo4d.tracking.masks import gripper_masks, projected_masks
 from robo4d.video import PointmapVideo
 
 _SERVERS = {"foundationpose_nvidia": "nvidia.py", "foundationpose_nvlabs": "nvlabs.py"}
@@ -32,8 +32,9 @@ class EngineChoice:
     python: str = ""
     """Interpreter of the environment that has FoundationPose's library; empty: of FOUNDATIONPOSE_NVIDIA or
     FOUNDATIONPOSE_NVLABS, which `robo4d doctor` looks at, too."""
-    segmenter: Literal["none", "sam2"] = "none"
-    """What finds the pixels of hand and fingers; the embedded engine needs none."""
+    segmenter: Literal["none", "projection", "sam2"] = "none"
+    """What finds the pixels of hand and fingers: the embedded engine needs none. For FoundationPose, projection draws them
+    where the embedded engine has found them."""
     sam2_weights: str = "facebook/sam2.1-hiera-small"
     """A model on the Hugging Face hub, or a folder."""
 
@@ -43,6 +44,11 @@ class EngineChoice:
             raise ValueError(
                 f"engine.name {self.name} needs engine.python, the interpreter of the environment that has its "
                 f"library; {str(self.interpreter)!r} is none. Or set engine.name to embedded, which needs no GPU"
+            )
+        if self.name == "embedded" and self.segmenter == "projection":
+            raise ValueError(
+                "engine.segmenter projection is for FoundationPose: the embedded engine would be judged by masks of its "
+                "own. Set engine.segmenter to none or sam2"
             )
 
     @property
@@ -66,7 +72,8 @@ class TrackingEngine:
     def __init__(
         self, choice: EngineChoice, renderer: GripperRenderer, arm: ArmRenderer, config: ReadoutConfig
     ) -> None:
-        self._renderer, self._arm, self._config = renderer, arm, config
+        self._renderer, self._arm, self._config, self._embedded_config = renderer, arm, config, config
+        self._projects = choice.segmenter == "projection"
         self._library: FoundationPose | None = None
         if choice.name != "embedded":
             server = Path(servers.__file__).with_name(_SERVERS[choice.name])
@@ -92,6 +99,11 @@ class TrackingEngine:
         masks = None
         if self._segmenter is not None:
             masks = gripper_masks(self._segmenter, video, pair, priors=priors, renderer=self._renderer)
+        elif self._projects:
+            found = track_video(
+                video, pair, priors=priors, renderer=self._renderer, arm=self._arm, config=self._embedded_config
+            )
+            masks = projected_masks(found.tracks, video, pair, renderer=self._renderer)
         try:
             return track_video(
                 video,
