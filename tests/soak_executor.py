@@ -1,6 +1,7 @@
 """Plan after plan in one executor: scripts/with_ros python tests/soak_executor.py 1000.
 
-Prints the memory of the executor on the way, and fails where it grows. robo4d_ros/test_soak.py does it for a few plans.
+Prints the memory of the executor on the way, and fails where it grows. robo4d_ros/test_soak.py counts its objects
+after a few plans.
 """
 
 import sys
@@ -29,9 +30,17 @@ WATCHDOG = {  # timing is not what this is about, and the machine may be busy
 }
 
 
-def soak(cycles: int) -> Iterator[float]:
-    """The executor's memory after each of so many executed plans [MiB], each of which ends where it was to."""
-    arms, process, probe = ArmStandIn(HOME), Process(executor_command(**WATCHDOG)), Probe("watcher")
+def soak(cycles: int, *, counted: bool = False) -> Iterator[Process]:
+    """The executor's process after each of so many executed plans, each of which ends where it was to.
+
+    Args:
+        cycles: How many.
+        counted: Run the executor by `counted_executor.py`.
+    """
+    command = executor_command(**WATCHDOG)
+    if counted:
+        command[1:3] = [str(Path(__file__).with_name("counted_executor.py"))]
+    arms, process, probe = ArmStandIn(HOME), Process(command), Probe("watcher")
     try:
         done, joints = 0, READY
         while done < cycles:
@@ -57,7 +66,7 @@ def soak(cycles: int) -> Iterator[float]:
             end = motion.arms["left"].Ts_world_tcp[-1]
             arms.wait(lambda end=end: np.allclose(arms.poses["left"], end, atol=1e-6), "the arm at the plan's end")
             done, joints = done + 1, motion.arms["left"].joints[-1]
-            yield memory_mib(process.pid)
+            yield process
     finally:
         probe.close()
         process.close()
@@ -74,8 +83,8 @@ def main() -> None:
     """Execute as many plans as the first argument says."""
     cycles = int(sys.argv[1])
     sizes = []
-    for size in soak(cycles):
-        sizes.append(size)
+    for process in soak(cycles):
+        sizes.append(memory_mib(process.pid))
         if len(sizes) % max(1, cycles // 20) == 0:
             print(f"{len(sizes)} plans: {size:.1f} MiB", flush=True)
     growth = sizes[-1] - sizes[cycles // 10]

@@ -1,5 +1,6 @@
 """The executor as its users see it: a process among arms, grippers, an operator and a session."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from arm_stand_in import JOINT_NAMES, TICK_S, ArmStandIn, executor_command
 from diagnostic_msgs.msg import DiagnosticArray
 from execution_rig import HOME, derivatives, plan
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.serialization import serialize_message
 from robo4d_msgs.action import ExecutePlan
 from robo4d_msgs.msg import ExecutorState
 from robo4d_msgs.msg import Plan as PlanMessage
@@ -275,6 +277,68 @@ def test_the_arms_stop_smoothly_and_hold_when_the_session_is_killed(cell, start)
     held = count + 100
     cell.arms.wait(lambda: len(cell.arms.targets["left"]) > held, "the last target to be told on")
     np.testing.assert_allclose(cell.arms.path("left")[-1], last, atol=1e-3)
+
+
+STAND_IN = """
+import sys
+import rclpy
+from std_msgs.msg import String
+rclpy.init()
+role, file = sys.argv[1:]
+node = rclpy.create_node(role)
+heart = node.create_publisher(String, "heartbeat", 10)
+node.create_timer(0.05, lambda: heart.publish(String(data=role)))
+if role in ("planner", "session"):
+    from rclpy.action import ActionClient
+    from rclpy.serialization import deserialize_message
+    from robo4d_msgs.action import ExecutePlan
+    from robo4d_msgs.msg import Plan
+    from robo4d_ros.execution.arm_listener import LATCHED
+if role == "planner":
+    plans = node.create_publisher(Plan, "plan", LATCHED)
+    plans.publish(deserialize_message(open(file, "rb").read(), Plan))
+if role == "session":
+    client = ActionClient(node, ExecutePlan, "execute_plan")
+    client.wait_for_server()
+    approve = lambda plan: client.send_goal_async(ExecutePlan.Goal(plan=plan, speed_scale=1.0))
+    node.create_subscription(Plan, "plan", approve, LATCHED)
+print("is there", flush=True)
+rclpy.spin(node)
+"""
+
+
+def test_the_arms_come_to_rest_when_every_other_process_is_killed_at_once(cell, start, tmp_path):
+    (tmp_path / "plan").write_bytes(serialize_message(cell.message(moves=((0.2, 0.0, 0.2),), move_s=10.0)))
+    roles = ("session", "generator", "tracker", "planner")
+    others = [start([sys.executable, "-c", STAND_IN, role, tmp_path / "plan"]) for role in roles]
+    for other in others:
+        other.wait_for_line("is there")
+    cell.arms.heart_beats = False
+    cell.states.wait(lambda m: m.state == "executing")
+    start_m = HOME["left"][:3, 3]
+    cell.arms.wait(lambda: np.linalg.norm(cell.arms.poses["left"][:3, 3] - start_m) > 0.01, "the arms to move")
+    for other in others:
+        other.signal(signal.SIGKILL)
+    message = cell.states.wait(lambda m: m.state == "hold")
+    assert message.code == "heartbeat_lost"
+    assert_smooth(cell)
+    last, told = cell.arms.path("left")[-1], len(cell.arms.targets["left"])
+    cell.arms.wait(lambda: len(cell.arms.targets["left"]) > told + 50, "the last target to be told on")
+    np.testing.assert_allclose(cell.arms.path("left")[-1], last, atol=1e-3)
+    cell.arms.heart_beats = True
+    cell.wait_until_well()
+
+
+def test_a_jump_of_the_messages_clock_stops_the_arms(cell):
+    goal = cell.execute_until_moving()
+    assert cell.probe.set_parameter("executor", "use_sim_time", True).successful  # nobody plays /clock: it is 0
+    try:
+        message = cell.states.wait(lambda m: m.code == "clock_jumped")
+        assert "restart what plays /clock" in message.reason
+        assert goal.result().result.code == "clock_jumped"
+        assert_smooth(cell)
+    finally:
+        assert cell.probe.set_parameter("executor", "use_sim_time", False).successful
 
 
 def test_the_operator_takes_over_and_gives_back(cell):

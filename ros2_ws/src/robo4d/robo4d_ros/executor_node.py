@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -78,7 +79,8 @@ class ExecutorNode(Node):
         self.create_subscription(String, "heartbeat", self._take_heartbeat, 10)
         for name in ("pause", "resume", "stop", "reset"):
             self.create_service(Trigger, f"executor/{name}", _answer(getattr(self._executor, name)))
-        self.create_timer(config.executor.period_s, self._tick)
+        # A jump of the messages' clock must be seen, and never hold up a tick.
+        self.create_timer(config.executor.period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_timer(_GRAPH_PERIOD_S, self._look_for_others)
 
     def close(self) -> None:
