@@ -35,7 +35,8 @@ def convert_checkpoint(
         multi_view: Whether it gets attention between views.
         height: Of the images [px].
         width: Of the images [px].
-        rgb_vae: With released weights: a file of the fine-tuned VAE of colours, if it is not in the source.
+        rgb_vae: With released weights: a file of the fine-tuned VAE of colours, if it is not in the source. Its encoder
+            must be the source's encoder of conditions.
         points_vae: The same for points.
     """
     console = Console()
@@ -55,6 +56,10 @@ def convert_checkpoint(
             if shared
             else "the two decoders have weights of their own"
         )
+        for name, images in (("rgb_vae", "colours"), ("points_vae", "points")):
+            console.print(
+                f"VAE of {images}: that of {vaes[name] or source}; last layer of conditions: that of {source}"
+            )
     model.save(out)
     count = sum(parameter.numel() for parameter in model.network.parameters())
     console.print(f"network of {count / 1e9:.2f} billion parameters, layout {model.config.network.layout}: {out}")

@@ -97,15 +97,81 @@ def test_weights_without_a_place_or_a_partner_are_named(state):
         model_from({key: value for key, value in state.items() if "open_clip" not in key})
 
 
-def test_a_checkpoint_file_becomes_a_folder_of_ours(state, model, tmp_path):
-    fine_tuned = {key.removeprefix("first_stage_pointmap_model."): value for key, value in state.items()}
-    fine_tuned = {key: value + 1 for key, value in fine_tuned.items() if key.startswith(("encoder.", "decoder."))}
+CONDITION = "conditioner.embedders.1.encoder."
+"""Of points."""
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        (CONDITION, "encoder.odd"),
+        (CONDITION, "quant_conv.odd"),
+        (CONDITION, "odd.weight"),
+        ("first_stage_color_model.", "encoder.mid.attn_1.odd.weight"),
+        ("conditioner.embedders.0.open_clip.model.", "visual.transformer.resblocks.0.odd.weight"),
+        ("model.diffusion_model_2.", "middle_block.0.odd"),
+    ],
+)
+def test_every_weight_that_is_not_of_theirs_is_named(state, group, name):
+    with pytest.raises(ValueError, match=name.rsplit("odd", maxsplit=1)[0].split(".")[-1] + "odd"):
+        model_from(state | {group + name: torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (CONDITION + "quant_conv.weight", "points.*'quant_conv.weight'"),
+        (CONDITION + "encoder.conv_in.bias", "points.*'encoder.conv_in.bias'"),
+        ("model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight", "attn2.to_k.weight is missing"),
+        ("model.diffusion_model.input_blocks.2.0.op.weight", "op.weight"),
+        (
+            "first_stage_color_model.encoder.down.1.block.0.conv1.weight",
+            "encoder.down.1.block.0.conv1.weight is missing",
+        ),
+        ("conditioner.embedders.0.open_clip.model.visual.proj", "visual.proj is missing"),
+    ],
+)
+def test_every_weight_that_is_missing_is_named(state, name, told):
+    with pytest.raises(ValueError, match=told):
+        model_from({key: value for key, value in state.items() if key != name})
+
+
+def test_without_the_encoders_of_conditions_nobody_knows_their_last_layer(state):
+    with pytest.raises(ValueError, match="lacks points_condition"):
+        model_from({key: value for key, value in state.items() if not key.startswith(CONDITION)})
+
+
+def test_conditions_with_an_encoder_of_their_own_are_refused(state):
+    name = "encoder.conv_in.bias"
+    with pytest.raises(
+        ValueError, match=r"conditions and targets \(points\).*1 weights differ, first encoder\.conv_in"
+    ):
+        model_from(state | {CONDITION + name: state[CONDITION + name] + 1})
+
+
+def vae_file(state, path, changed):
+    """Of the VAE of points, with some weights changed."""
+    vae = {key.removeprefix("first_stage_pointmap_model."): value for key, value in state.items()}
+    vae = {key: value + key.startswith(changed) for key, value in vae.items() if key.startswith(("encoder", "decoder"))}
     loss = {"loss.logvar": torch.zeros(()), "loss.discriminator.main.0.weight": torch.zeros(1)}
+    torch.save({"state_dict": vae | loss}, path)
+    return path
+
+
+def test_a_vae_whose_encoder_the_checkpoints_conditions_never_passed_is_refused(state, tmp_path):
+    torch.save({"state_dict": state}, tmp_path / "model.ckpt")
+    other = vae_file(state, tmp_path / "points.ckpt", "encoder.")
+    with pytest.raises(ValueError, match="--points-vae must be the one that the network was trained with"):
+        convert_checkpoint(source=tmp_path / "model.ckpt", out=tmp_path / "out", points_vae=other, height=64, width=64)
+
+
+def test_a_checkpoint_file_becomes_a_folder_of_ours(state, model, tmp_path, capsys):
     torch.save({"state_dict": state, "epoch": 1}, tmp_path / "model.ckpt")
-    torch.save({"state_dict": fine_tuned | loss}, tmp_path / "points.ckpt")
-    convert_checkpoint(
-        source=tmp_path / "model.ckpt", out=tmp_path / "out", points_vae=tmp_path / "points.ckpt", height=64, width=64
-    )
+    vae = vae_file(state, tmp_path / "points.ckpt", "decoder.")
+    convert_checkpoint(source=tmp_path / "model.ckpt", out=tmp_path / "out", points_vae=vae, height=64, width=64)
+    told = "".join(capsys.readouterr().out.split())
+    assert f"VAEofpoints:thatof{vae};lastlayerofconditions:thatof{tmp_path / 'model.ckpt'}" in told
+    assert f"VAEofcolours:thatof{tmp_path / 'model.ckpt'};" in told
     loaded = SvdModel.load(tmp_path / "out")
     assert loaded.config.network == model.config.network
     assert (loaded.config.height, loaded.config.context, loaded.config.points.missing) == (64, "released", "origin")
