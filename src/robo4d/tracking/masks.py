@@ -1,5 +1,7 @@
-"""The grippers' masks in a whole video: by a segmenter that is prompted where the robot's state has the grippers, or by
-projection of the robot's model to where they were tracked without masks."""
+"""The grippers' masks in a whole video: by a segmenter, or by projection of the robot's model.
+
+A segmenter is prompted where the robot has its grippers; the model is drawn where they were tracked without masks.
+"""
 
 from collections.abc import Mapping
 
@@ -55,7 +57,7 @@ def projected_masks(
 ) -> dict[str, Bool[Array, "v t h w"]]:
     """The same without learning: hand and fingers drawn where the embedded tracker has them, for another engine.
 
-    A gripper has no pixels in frames in which its pose is not vouched for, and in those pixels that show something else.
+    A gripper has no pixels where its pose is not vouched for, and where the image shows something else.
 
     Args:
         tracks: Of that video, by `track_video` without masks.

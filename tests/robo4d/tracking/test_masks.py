@@ -42,7 +42,7 @@ def test_a_gripper_is_drawn_where_it_was_tracked_but_not_where_something_hides_i
     eye = box_scene.CAMERAS[0].T_world_camera
     middle = eye[:3, 3] + 0.7 * (hands[1][:3, 3] - eye[:3, 3])
     wall = box_scene.Box((-0.3, -0.3, -0.01), (0.3, 0.3, 0.01), se3.pose(eye[:3, :3], middle))
-    video, pair, priors = box_scene.film({"left": hands}, opening_m=width, extra=[[], [wall], [], []])
+    video, pair, _ = box_scene.film({"left": hands}, opening_m=width, extra=[[], [wall], [], []])
     track = dataclasses.replace(
         GripperTrack.example(),
         times_s=box_scene.PERIOD_S * np.arange(4),
