@@ -1,5 +1,4 @@
 import sys
-from types import SimpleNamespace
 
 import box_scene
 import numpy as np
@@ -14,11 +13,11 @@ RENDERER = GripperRenderer(box_scene.MODEL)
 
 def test_projected_masks_are_those_of_the_embedded_engine_and_given_to_the_other_one(monkeypatch):
     video, pair, priors = box_scene.film({"left": box_scene.path(3)})
-    asked = []
+    found, asked = track_video(video, pair, priors=priors, renderer=RENDERER), []
 
-    def track(*given, make_tracker=embedded_tracker, masks=None, **options):
-        asked.append((make_tracker, masks, options["config"].fusion))
-        return track_video(*given, **options) if len(asked) == 1 else SimpleNamespace(tracks={})
+    def track(*_, config, make_tracker=embedded_tracker, masks=None, **__):
+        asked.append((make_tracker, masks, config.fusion))
+        return found
 
     monkeypatch.setattr(tracking_engine, "track_video", track)
     choice = EngineChoice(name="foundationpose_nvidia", python=sys.executable, segmenter="projection")
