@@ -41,6 +41,6 @@ def test_a_name_means_the_weights_that_ship_or_a_path(tmp_path):
 
 def test_weights_of_svd_can_be_rolled_out_but_have_no_flow_whose_steps_count(svd_folder):
     cell, config = Cell(TASK), RolloutConfig(generator=str(svd_folder))
-    assert isinstance(weights(TASK, cell, config).generator, SvdGenerator)
+    assert isinstance(weights(TASK, cell, config), SvdGenerator)
     with pytest.raises(ValueError, match="leave flow_steps out"):
         weights(TASK, cell, dataclasses.replace(config, flow_steps=2))

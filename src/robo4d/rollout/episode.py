@@ -1,18 +1,17 @@
 """One closed-loop episode: look, plan, execute the whole plan open loop, look again."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from robo4d.pipeline import Look, Pipeline, PipelineConfig
+from robo4d.pipeline import Look, Observation, Pipeline, PipelineConfig
 from robo4d.report import LookRecord, write_page
 from robo4d.rollout.filming import Filming, look_record, session_record
-from robo4d.rollout.results import NO_MOTION, EpisodeResult, Job, LookResult
+from robo4d.rollout.results import NO_MOTION, EpisodeResult, Job, LookResult, tracker_error_mm
 from robo4d.rollout.robot import CellRobot
 from robo4d.rollout.world import World, world
-from robo4d.sim.state import CellState
 from robo4d.track import GripperTrack
+from robo4d.tracking.readout import Readout
+from robo4d.video import PointmapVideo
 
 _PATIENCE = 2
 """Looks in a row that may show no motion ..."""
@@ -46,9 +45,15 @@ def run_episode(
     """
     begun_s, config = time.process_time(), shared.config
     robot, cameras, solvable = shared.begin(seed)
+    drawn: list[Mapping[str, GripperTrack]] = []
+
+    def read(video: PointmapVideo, observation: Observation) -> Readout:
+        drawn.append(shared.drawn)
+        return shared.reader(video, observation)
+
     pipeline = Pipeline(
-        shared.subject.generator,
-        shared.reader,
+        shared.generator,
+        read,
         shared.planner,
         now_ns=lambda: robot.now_ns,
         config=PipelineConfig(candidates=config.candidates),
@@ -59,10 +64,10 @@ def run_episode(
     while not success and len(looks) < config.max_looks and still < _PATIENCE and refused < _REFUSALS:
         progress(len(looks) / config.max_looks)
         look_seed = config.candidates * (seed * config.max_looks + len(looks))
+        drawn.clear()
         look = pipeline.look(shared.observe(robot, cameras), seed=look_seed, current=robot.joints)
-        truth = shared.subject.truth() if shared.subject.truth else None
         camera = Filming(look, lambda: shared.observe(robot, cameras).pair) if keep else None
-        error_mm = None if truth is None else tracker_error_mm(_tracks(look), truth)
+        error_mm = tracker_error_mm(look.imagined[look.chosen].readout.tracks, drawn[look.chosen])
         looks.append(_act(look, robot, error_mm, camera.watch if camera else lambda share: None))
         if keep and camera:
             keep(look_record(look, looks[-1], camera.taken))
@@ -80,25 +85,6 @@ def run_episode(
         cpu_s=time.process_time() - begun_s,
         solvable=solvable,
     )
-
-
-def tracker_error_mm(tracks: Mapping[str, GripperTrack], truth: Sequence[CellState]) -> float:
-    """Farthest that a vouched TCP is from the true one [mm].
-
-    Args:
-        tracks: By arm.
-        truth: The cell in each frame of the tracks.
-    """
-    worst = 0.0
-    for arm, track in tracks.items():
-        true = np.stack([state.arms[arm].T_world_tcp[:3, 3] for state in truth])
-        errors = np.linalg.norm(track.Ts_world_tcp[:, :3, 3] - true, axis=-1)[track.usable]
-        worst = max(worst, float(1000 * errors.max(initial=0)))
-    return worst
-
-
-def _tracks(look: Look) -> Mapping[str, GripperTrack]:
-    return look.imagined[look.chosen].readout.tracks
 
 
 def _act(look: Look, robot: CellRobot, error_mm: float | None, watch: Callable[[float], None]) -> LookResult:

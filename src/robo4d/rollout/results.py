@@ -2,26 +2,32 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from scipy.stats import binomtest
 
+from robo4d.geometry import se3
 from robo4d.plan import Code
 from robo4d.sim.tasks import Distribution
+from robo4d.track import GripperTrack
 from robo4d.tracking.degrade import Degradation
 
-Stage = Literal["generator", "tracker", "planner", "execution", "task"]
+Stage = Literal["generator", "tracker", "planner", "execution", "task", "system"]
 ReadoutName = Literal["tracker", "plan_head", "fused"]
-STAGES: tuple[Stage, ...] = ("generator", "tracker", "planner", "execution", "task")
+STAGES: tuple[Stage, ...] = ("generator", "tracker", "planner", "execution", "task", "system")
+"""What an episode can be lost by, along the way of the data; last the task itself, and nodes that did not work."""
 NO_MOTION = "NO_MOTION"
 """`LookResult.verdict` of a video in which no arm moves."""
+NO_TRACK, NO_PLAN = "NO_TRACK", "NO_PLAN"
+"""`LookResult.verdict` of a video from which no tracks came, or of tracks from which no plan came."""
 REACHED = "ok"
 """`LookResult.execution` of a plan whose end was reached, as in `robo4d.execution.outputs.Finished`."""
 _WRONG_MM = 25.0
-"""A vouched pose farther than this from the truth is the tracker's fault: a gripper misses its object by then."""
+"""A vouched pose farther than this from where it is drawn is the tracker's fault: a gripper misses its object then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +100,18 @@ class LookResult:
     """What one look came to."""
 
     verdict: str
-    """Name of the plan's `robo4d.plan.Code`, or `NO_MOTION`."""
+    """Name of the plan's `robo4d.plan.Code`, or `NO_MOTION`, `NO_TRACK`, `NO_PLAN`."""
     execution: str = ""
     """How the execution ended, `REACHED` or the executor's code; empty if there was none."""
     tracker_error_mm: float | None = None
-    """Farthest that a vouched TCP is from where it truly is in the video [mm]; None where the truth is not known."""
+    """Farthest that a vouched TCP is from where the generator has drawn it [mm]; None where it does not tell."""
     reason: str = ""
     """The sentence that belongs to a refusal, or to an execution that was not completed."""
 
     @property
     def fault(self) -> Stage | None:
         """The first stage, along the way of the data, that went wrong."""
-        if self.tracker_error_mm is not None and self.tracker_error_mm > _WRONG_MM:
+        if self.verdict == NO_TRACK or (self.tracker_error_mm or 0) > _WRONG_MM:
             return "tracker"
         if self.verdict not in (Code.ACCEPTED.name, NO_MOTION):
             return "planner"
@@ -115,11 +121,28 @@ class LookResult:
     def symptom(self) -> str:
         """The fault by its name."""
         names = {
-            "tracker": f"{self.tracker_error_mm or 0:.0f} mm",
+            "tracker": "no_track" if self.verdict == NO_TRACK else f"{self.tracker_error_mm or 0:.0f} mm",
             "planner": self.verdict.lower(),
             "execution": self.execution,
         }
         return f"{self.fault}: {names[self.fault]}" if self.fault else ""
+
+
+def tracker_error_mm(tracks: Mapping[str, GripperTrack], drawn: Mapping[str, GripperTrack]) -> float | None:
+    """Farthest that a vouched TCP is from where it is in the video [mm]; None if nobody tells where that is.
+
+    Args:
+        tracks: As they were read, by arm.
+        drawn: As the generator says it has drawn them; for the oracle that is the truth.
+    """
+    if not (told := set(tracks) & set(drawn)):
+        return None
+    worst = 0.0
+    for arm in told:
+        track, true = tracks[arm], drawn[arm].Ts_world_tcp
+        errors = np.linalg.norm(track.Ts_world_tcp[:, :3, 3] - true[:, :3, 3], axis=-1)
+        worst = max(worst, float(1000 * errors[track.usable & se3.is_valid(true)].max(initial=0)))
+    return worst
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +152,8 @@ class EpisodeResult:
     `robo4d_ros.rollout.run_over_ros(jobs, finished, progress)` makes them over ROS: for each `Job` it resets the
     simulator to the seed, with the two cameras of `robo4d.rollout.world.sample_views`, lets the session run with
     automatic approval until it ends or `max_looks` is reached, asks the simulator for success, and calls
-    `finished(job, result)`. `looks` follows from the topics: the verdict of each plan, and the code of each
-    execution's result; `tracker_error_mm` may stay None.
+    `finished(job, result)`. `looks` follows from the topics: the tracks, the verdict of each plan, and the code of each
+    execution's result.
     """
 
     config: RolloutConfig
@@ -144,6 +167,8 @@ class EpisodeResult:
     """Processor time of all parts [s]; 0 where it was not measured."""
     solvable: bool = True
     """Whether the scripted expert solves the same start."""
+    error: str = ""
+    """What kept the episode from being run to its end; empty if nothing did."""
 
     @property
     def stage(self) -> Stage | None:
@@ -154,6 +179,8 @@ class EpisodeResult:
         """
         if self.success:
             return None
+        if self.error:
+            return "system"
         faults: list[Stage] = [look.fault for look in self.looks if look.fault]
         if faults:
             return max(faults, key=faults.count)
@@ -162,7 +189,8 @@ class EpisodeResult:
     @property
     def symptoms(self) -> dict[str, int]:
         """How often each fault occurred."""
-        return dict(Counter(look.symptom for look in self.looks if look.symptom))
+        told = [look.symptom for look in self.looks if look.symptom] + [f"system: {self.error}"] * bool(self.error)
+        return dict(Counter(told))
 
     def to_json(self) -> str:
         """One line."""

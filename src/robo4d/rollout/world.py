@@ -2,6 +2,7 @@
 
 import functools
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from robo4d.pipeline import Observation, PlanReader, Reader, TrackerReader
 from robo4d.planning.planner import Planner, PlannerConfig
 from robo4d.planning.robot import Box
 from robo4d.rgbd import RgbdFrame, RgbdPair
-from robo4d.rollout.generators import make_subject
+from robo4d.rollout.generators import make_generator
 from robo4d.rollout.results import RolloutConfig
 from robo4d.rollout.robot import CellRobot
 from robo4d.sim.playback import Stage, stage
 from robo4d.sim.render import Renderer
 from robo4d.sim.scene import MOUNTED_ARMS
+from robo4d.track import GripperTrack
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.panda import panda_arm, panda_gripper
@@ -32,7 +34,7 @@ class World:
         self.scenery = stage(task)
         self.cell = self.scenery.cell
         self.renderer = Renderer(self.cell.model)
-        self.subject = make_subject(task, self.cell, config)
+        self.generator = make_generator(task, self.cell, config)
         self.reader = self._reader()
         self.planner = Planner(PlannerConfig(), MOUNTED_ARMS, [Box.example()])
 
@@ -40,9 +42,14 @@ class World:
         tracker = TrackerReader(*_gripper_and_arm())
         if self.config.readout == "tracker":
             return tracker
-        if not isinstance(self.subject.generator, TellsMotion):
+        if not isinstance(self.generator, TellsMotion):
             raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
-        return PlanReader(self.subject.generator, tracker if self.config.readout == "fused" else None)
+        return PlanReader(self.generator, tracker if self.config.readout == "fused" else None)
+
+    @property
+    def drawn(self) -> Mapping[str, GripperTrack]:
+        """Where the generator has drawn the grippers in its last video, by arm; empty if it does not tell."""
+        return self.generator.told if isinstance(self.generator, TellsMotion) else {}
 
     def begin(self, seed: int) -> tuple[CellRobot, tuple[Camera, ...], bool]:
         """Start an episode: the robot, the two cameras n and m, and whether the scripted expert solves this start."""

@@ -3,11 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robo4d.rollout.episode import run, tracker_error_mm
-from robo4d.rollout.generators import make_subject
+from robo4d.rollout.episode import run
+from robo4d.rollout.generators import make_generator
 from robo4d.rollout.results import Job, RolloutConfig
 from robo4d.rollout.world import world
-from robo4d.track import GripperTrack
 from robo4d.tracking.degrade import Degradation
 
 TASK = "put_spatula_on_table"
@@ -35,19 +34,8 @@ def test_what_the_generator_tells_is_the_truth_when_it_is_the_oracle():
     assert look.tracker_error_mm == pytest.approx(0, abs=1e-6)
 
 
-def test_the_error_of_a_track_counts_what_the_tracker_vouches_for():
-    cell = world(TASK, ONE_LOOK).cell
-    state = cell.state()
-    truth = [state] * 5
-    Ts = np.repeat(state.arms["left"].T_world_tcp[None], 5, axis=0)
-    Ts[3, 0, 3] += 0.05
-    Ts[4, 0, 3] += 0.03
-    track = dataclasses.replace(GripperTrack.example(), Ts_world_tcp=Ts, inlier=np.array([1, 1, 1, 0, 1], bool))
-    assert tracker_error_mm({"left": track}, truth) == pytest.approx(30)
-
-
 def test_the_oracles_video_is_degraded_as_asked():
     cell = world(TASK, ONE_LOOK).cell
     config = dataclasses.replace(ONE_LOOK, degrade_blur_px=1.0, degrade_misalignment_mm=30.0)
-    degradation = make_subject(TASK, cell, config).generator.config.degradation
+    degradation = make_generator(TASK, cell, config).config.degradation
     assert degradation == Degradation(blur_px=1.0, misalignment_m=0.03)

@@ -1,10 +1,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from robo4d.rollout.command import result_log
-from robo4d.rollout.results import EpisodeResult, LookResult, RolloutConfig, summary
+from robo4d.rollout.results import EpisodeResult, LookResult, RolloutConfig, summary, tracker_error_mm
+from robo4d.track import GripperTrack
 
 GOOD = LookResult(verdict="ACCEPTED", execution="ok", tracker_error_mm=4.0)
 REFUSED = LookResult(verdict="SCENE_COLLISION", reason="comes within 1 mm of table", tracker_error_mm=4.0)
@@ -35,6 +37,9 @@ def episode(*looks, success=False, seed=0, generator="oracle", solvable=True):
         (episode(GOOD, REFUSED, REFUSED), "planner"),
         (episode(PAUSED, GOOD, PAUSED, REFUSED), "execution"),
         (episode(GOOD, LOST), "tracker"),
+        (episode(GOOD, LookResult(verdict="NO_TRACK"), generator="tiny"), "tracker"),
+        (episode(GOOD, LookResult(verdict="NO_PLAN")), "planner"),
+        (episode(GOOD, LOST, generator="tiny"), "tracker"),
         (episode(GOOD, RESTING, RESTING), "task"),
         (episode(GOOD, RESTING, RESTING, solvable=False), "generator"),
         (episode(GOOD, RESTING, RESTING, generator="tiny"), "generator"),
@@ -42,6 +47,22 @@ def episode(*looks, success=False, seed=0, generator="oracle", solvable=True):
 )
 def test_a_failure_is_laid_to_the_stage_that_went_wrong_most_often(result, stage):
     assert result.stage == stage
+
+
+def test_the_error_of_a_track_counts_what_the_tracker_vouches_for():
+    drawn = GripperTrack.example()
+    Ts = drawn.Ts_world_tcp.copy()
+    Ts[3, 0, 3] += 0.05
+    Ts[4, 0, 3] += 0.03
+    track = dataclasses.replace(drawn, Ts_world_tcp=Ts, inlier=np.array([1, 1, 1, 0, 1], bool))
+    assert tracker_error_mm({"left": track}, {"left": drawn, "right": drawn}) == pytest.approx(30)
+    assert tracker_error_mm({"left": track}, {}) is None
+
+
+def test_an_episode_that_could_not_be_run_is_laid_to_no_part_of_the_pipeline():
+    result = dataclasses.replace(episode(LOST), error="the service sim/reset took more than 30 s")
+    assert result.stage == "system"
+    assert result.symptoms == {"tracker: 31 mm": 1, "system: the service sim/reset took more than 30 s": 1}
 
 
 def test_a_wrong_pose_outweighs_what_follows_from_it():
@@ -55,7 +76,14 @@ def test_the_summary_counts_and_knows_its_uncertainty():
     row = summary("put_spatula_on_table", results)
     assert (row["episodes"], row["successes"], row["failed_seeds"]) == (30, 29, [29])
     assert row["ci95"] == pytest.approx([0.8333, 0.9941], abs=1e-4)  # Wilson's formula by hand
-    assert row["failures_by_stage"] == {"generator": 0, "tracker": 0, "planner": 1, "execution": 0, "task": 0}
+    assert row["failures_by_stage"] == {
+        "generator": 0,
+        "tracker": 0,
+        "planner": 1,
+        "execution": 0,
+        "task": 0,
+        "system": 0,
+    }
     assert row["symptoms_of_failures"] == {"planner: scene_collision": 2}
     json.dumps(row)
 

@@ -21,7 +21,7 @@ from robo4d.sim.playback import stage
 from robo4d_ros.conversions import transform_from_matrix
 from robo4d_ros.images import camera_info_from_intrinsics
 from robo4d_ros.spectator import Spectator
-from robo4d_ros.stack import Stack, running
+from robo4d_ros.stack import Stack, StackEnded, running
 from robo4d_ros.transport import THIS_MACHINE
 
 _START_S = 180.0
@@ -38,6 +38,8 @@ def run_over_ros(
 ) -> None:
     """Run all jobs: one start of the nodes for each task and configuration, one reset for each episode.
 
+    An episode that cannot be run to its end has failed, and says why; the next one goes on with the same nodes.
+
     Args:
         jobs: What to run.
         finished: Called with every result.
@@ -45,6 +47,7 @@ def run_over_ros(
 
     Raises:
         ValueError: more than one candidate, which only the rollout in one process knows.
+        RuntimeError: the nodes did not start, or have ended.
     """
     if any(job.config.candidates > 1 for job in jobs):
         raise ValueError("over ROS each look makes one video: leave out --candidates, or --ros")
@@ -66,15 +69,29 @@ def _run_task(
     progress: Callable[[float], None],
 ) -> None:
     node = Spectator(pairs_hz=5.0)
-    with tempfile.TemporaryDirectory(prefix="robo4d_") as folder:
-        file = Path(folder) / "rollout.yaml"
-        file.write_text(yaml.safe_dump(node_parameters(config)))
-        given = launch_arguments(task, config) | {"params_file": str(file)}
-        with running(node, *(f"{name}:={value}" for name, value in given.items())) as stack:
-            stack.wait(lambda: node.newest_ns, _START_S, "the first pair of images")
-            for job in jobs:
-                finished(job, run_episode(stack, node, job, progress))
-    node.destroy_node()
+    try:
+        with tempfile.TemporaryDirectory(prefix="robo4d_") as folder:
+            file = Path(folder) / "rollout.yaml"
+            file.write_text(yaml.safe_dump(node_parameters(config)))
+            given = launch_arguments(task, config) | {"params_file": str(file)}
+            with running(node, *(f"{name}:={value}" for name, value in given.items())) as stack:
+                stack.wait(lambda: node.newest_ns, _START_S, "the first pair of images")
+                for job in jobs:
+                    finished(job, _result(stack, node, job, progress))
+    finally:
+        node.destroy_node()
+
+
+def _result(stack: Stack, node: Spectator, job: Job, progress: Callable[[float], None]) -> EpisodeResult:
+    """Of an episode, also of one that fails before its end."""
+    node.begin()
+    try:
+        return run_episode(stack, node, job, progress)
+    except StackEnded:
+        raise
+    except RuntimeError as error:
+        node.get_logger().error(f"{job.task}, seed {job.seed}: {error}")
+        return episode_result(node, job, error=str(error))
 
 
 def launch_arguments(task: str, config: RolloutConfig) -> dict[str, str]:
@@ -124,19 +141,24 @@ def run_episode(stack: Stack, node: Spectator, job: Job, progress: Callable[[flo
         stack.spin()
         progress(min(1.0, len(node.looks) / job.config.max_looks))
     stack.call(Trigger, "session/stop")
-    result = EpisodeResult(
+    if job.report:
+        write_page(session_record(node, job.task, job.config.generator), job.report)
+    return episode_result(node, job, solvable=demonstration.success)
+
+
+def episode_result(node: Spectator, job: Job, *, solvable: bool = True, error: str = "") -> EpisodeResult:
+    """What was seen of an episode."""
+    return EpisodeResult(
         config=job.config,
         task=job.task,
         seed=job.seed,
-        success=node.reached,
-        looks=tuple(look.result for look in node.looks if look.plan is not None),
+        success=node.reached and not error,
+        looks=node.results,
         time_s=node.episode_s,
         cpu_s=0.0,
-        solvable=demonstration.success,
+        solvable=solvable,
+        error=error,
     )
-    if job.report:
-        write_page(session_record(node, job.task, job.config.generator), job.report)
-    return result
 
 
 def start_session(stack: Stack, node: Spectator) -> None:

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from jaxtyping import UInt8
 from numpy import ndarray as Array
 from rclpy.node import Node
@@ -20,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 from robo4d.plan import Plan
 from robo4d.report import LookRecord
 from robo4d.rgbd import RgbdPair
-from robo4d.rollout.results import NO_MOTION, REACHED, LookResult
+from robo4d.rollout.results import NO_MOTION, NO_PLAN, NO_TRACK, REACHED, LookResult, tracker_error_mm
 from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
 from robo4d_ros.conversions import ns_from_time, track_from_message, video_from_message
@@ -44,6 +45,8 @@ class Seen:
     tracked_s: float = 0.0
     planned_s: float = 0.0
     tracks: dict[str, GripperTrack] = field(default_factory=dict)
+    drawn: dict[str, GripperTrack] = field(default_factory=dict)
+    """Where the generator says that it has drawn the grippers."""
     plan: Plan | None = None
     plan_id: str = ""
     execution: str = ""
@@ -64,15 +67,19 @@ class Seen:
     @property
     def result(self) -> LookResult:
         """As a rollout counts it."""
+        error_mm = tracker_error_mm(self.tracks, self.drawn)
         if self.plan is None:
-            return LookResult(verdict="NO_PLAN", reason="no plan came of the video")
+            missing = [arm for arm in _ARMS if arm not in self.tracks]
+            verdict, of = (NO_TRACK, "the video") if missing else (NO_PLAN, "the tracks")
+            return LookResult(verdict=verdict, reason=f"nothing came of {of}", tracker_error_mm=error_mm)
         verdict = self.plan.verdict
         if verdict.accepted and not self.plan.arms:
-            return LookResult(verdict=NO_MOTION)
+            return LookResult(verdict=NO_MOTION, tracker_error_mm=error_mm)
         return LookResult(
             verdict=verdict.code.name,
             execution=self.execution,
             reason=self.reason if verdict.accepted else verdict.reason,
+            tracker_error_mm=error_mm,
         )
 
     @property
@@ -103,6 +110,8 @@ class Spectator(Node):
         """Whether the goal was reached when last asked."""
         self.session = SessionState(state=SessionState.IDLE)
         self.looks: list[Seen] = []
+        self._drawn: dict[int, dict[str, GripperTrack]] = {}
+        """By the stamp of the observation [ns], as they may come before their video."""
         self._executed: Seen | None = None
         """The look whose plan is executed, or was last."""
         self.episode_s = 0.0
@@ -116,6 +125,7 @@ class Spectator(Node):
         self.create_subscription(VideoMessage, "predicted/video", self._take_video, 2)
         for arm in _ARMS:
             self.create_subscription(TrackMessage, f"{arm}/track", self._take_track, 2)
+            self.create_subscription(TrackMessage, f"predicted/{arm}/track", self._take_drawn, 2)
         self.create_subscription(PlanMessage, "plan", self._take_plan, 2)
         self.create_subscription(SessionState, "session/state", self._take_session, LATCHED)
         self.create_subscription(ExecutorState, "executor/state", self._take_executor, LATCHED)
@@ -126,6 +136,13 @@ class Spectator(Node):
     def begin(self) -> None:
         """Another episode: forget the last one."""
         self.pairs, self.looks, self.reached, self._newest, self._executed = [], [], False, None, None
+        self._drawn = {}
+
+    @property
+    def results(self) -> tuple[LookResult, ...]:
+        """Of all looks, but for a last one that the goal came before."""
+        interrupted = self.reached and self.looks and self.looks[-1].plan is None
+        return tuple(look.result for look in (self.looks[:-1] if interrupted else self.looks))
 
     @property
     def newest_ns(self) -> int:
@@ -145,7 +162,14 @@ class Spectator(Node):
         self.reached = answer.result().success
 
     def _take_video(self, message: VideoMessage) -> None:
-        self.looks.append(Seen(video=video_from_message(message), begun_s=self._asked_s, generated_s=time.monotonic()))
+        video, drawn = video_from_message(message), self._drawn_of(message.header.stamp)
+        self.looks.append(Seen(video=video, drawn=drawn, begun_s=self._asked_s, generated_s=time.monotonic()))
+
+    def _take_drawn(self, message: TrackMessage) -> None:
+        self._drawn_of(message.header.stamp)[message.arm] = track_from_message(message)
+
+    def _drawn_of(self, stamp: Time) -> dict[str, GripperTrack]:
+        return self._drawn.setdefault(ns_from_time(stamp), {})
 
     def _look_at(self, stamp_ns: int) -> Seen | None:
         """The look that follows from an observation."""

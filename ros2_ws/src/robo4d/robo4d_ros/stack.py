@@ -17,6 +17,10 @@ _ANSWER_S = 30.0
 """Longest wait for a service [s]; on a busy machine a cell takes seconds to build."""
 
 
+class StackEnded(RuntimeError):
+    """All nodes have ended by themselves: nothing more can be asked of them."""
+
+
 class Stack:
     """The nodes that bringup has started, as seen by a node of ours, which is served while something is waited for."""
 
@@ -27,11 +31,11 @@ class Stack:
         """Serve our node for a moment.
 
         Raises:
-            RuntimeError: the stack has ended by itself.
+            StackEnded: as it says.
         """
         rclpy.spin_once(self._node, timeout_sec=_POLL_S)
         if self._process.poll() is not None:
-            raise RuntimeError(f"the nodes have ended with status {self._process.returncode}; their messages are above")
+            raise StackEnded(f"the nodes have ended with status {self._process.returncode}; their messages are above")
 
     def wait(self, condition: Callable[[], Any], limit_s: float, what: str) -> None:
         """Serve our node until something holds.
