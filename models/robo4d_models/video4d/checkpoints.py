@@ -1,4 +1,8 @@
-"""Checkpoints that survive being killed at any moment: every file is written under another name, then renamed."""
+"""Checkpoints that survive being killed at any moment: every file is written under another name, then renamed.
+
+A checkpoint is a small file, which makes it complete, and parts with the tensors, small enough for machines that return
+small files only.
+"""
 
 import hashlib
 import json
@@ -12,29 +16,92 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from robo4d import shipped
 
 HASHES = "SHA256SUMS"
 """File of the hashes of weights that are passed on; `sha256sum *.safetensors > SHA256SUMS` makes it."""
 KEPT = 2
 """Checkpoints that stay; older ones are deleted."""
+_PART_BYTES = 15 * 2**20
+"""Tensors of a part are together no larger, unless there is but one ..."""
+_MOST_PARTS = 64
+"""... or the parts would be more than these."""
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write the checkpoint of a step."""
+    """Write the checkpoint of a step: nested dictionaries and lists of tensors and plain values."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "checkpoint.partial"
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / f"checkpoint-{step:09d}.pt")
-    for path in sorted(folder.glob("checkpoint-*.pt"))[:-KEPT]:
+    leaves, structure = pytree.tree_flatten(state)
+    tensors = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
+    parts = _parts({i: tensor.nbytes for i, tensor in tensors.items()})
+    head = folder / f"checkpoint-{step:09d}.pt"
+    for number, indices in enumerate(parts):
+        _write(_part(head, number), {i: tensors[i] for i in indices})
+    rest = pytree.tree_unflatten([None if i in tensors else leaf for i, leaf in enumerate(leaves)], structure)
+    _write(head, {"parts": len(parts), "rest": rest})
+    heads = sorted(folder.glob("checkpoint-*.pt"))
+    for path in heads[:-KEPT]:
         path.unlink()
+    kept = {path.stem for path in heads[-KEPT:]}
+    for path in folder.glob("checkpoint-*.part*"):
+        if path.stem not in kept:  # also of one whose writing was cut off
+            path.unlink()
 
 
 def newest(folder: Path) -> Path | None:
-    """The last complete checkpoint of a run, if there is one."""
-    return max(folder.glob("checkpoint-*.pt"), default=None)
+    """The last complete checkpoint of a run, if there is one, for `load`."""
+    for head in sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+        parts = torch.load(head, map_location="cpu", weights_only=True, mmap=True).get("parts", 0)
+        if all(_part(head, number).is_file() for number in range(parts)):
+            return head
+    return None
+
+
+def load(head: Path, device: torch.device | str) -> dict[str, Any]:
+    """The state as `save` wrote it, its tensors on a device."""
+    stored: dict[str, Any] = torch.load(head, map_location=device, weights_only=True)
+    if "parts" not in stored:  # in one file, as they were before there were parts
+        return stored
+    leaves, structure = pytree.tree_flatten(stored["rest"])
+    for number in range(stored["parts"]):
+        for i, tensor in torch.load(_part(head, number), map_location=device, weights_only=True).items():
+            leaves[i] = tensor
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def _part(head: Path, number: int) -> Path:
+    return head.with_suffix(f".part{number:02d}")
+
+
+def _parts(sizes: dict[int, int]) -> list[list[int]]:
+    """What is written together, of things with these sizes [bytes]."""
+    limit, parts, filled = max(_PART_BYTES, sum(sizes.values()) // _MOST_PARTS), list[list[int]](), 0
+    for i, size in sizes.items():
+        if not parts or filled + size > limit:
+            parts.append([])
+            filled = 0
+        parts[-1].append(i)
+        filled += size
+    return parts
+
+
+def _write(path: Path, content: Any) -> None:
+    partial = path.parent / "checkpoint.partial"
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -76,17 +143,28 @@ def copy_missing(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def verify(folder: Path) -> None:
-    """Hold the files of a folder against the hashes in its SHA256SUMS, if it has one, as `sha256sum --check` does.
+    """Hold the weights of a folder against its SHA256SUMS, as `sha256sum --check` does.
+
+    A folder of one's own need not have one; the weights that ship must.
 
     Raises:
-        ValueError: a file is missing or has another content.
+        ValueError: a file is missing, has another content, or is not named there.
     """
     sums = folder / HASHES
-    for line in sums.read_text().splitlines() if sums.exists() else ():
-        expected, name = line.split()
+    if not sums.is_file():
+        if folder.resolve() == shipped.TINY.resolve():
+            raise ValueError(f"{sums} of the weights that ship is missing: get it anew, for example `git checkout`")
+        return
+    named = {name: expected for expected, name in map(str.split, sums.read_text().splitlines())}
+    for name, expected in named.items():
         file = folder / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             raise ValueError(f"{file} is not the one that {sums} names: get it anew, for example `git checkout`")
+    if unnamed := sorted({path.name for path in folder.glob("*.safetensors")} - named.keys()):
+        raise ValueError(
+            f"{folder}: {', '.join(unnamed)} not named in {HASHES}: delete what does not belong there, or write it "
+            "anew with `sha256sum *.safetensors > SHA256SUMS`"
+        )
 
 
 class Curve:
@@ -102,9 +180,7 @@ class Curve:
         self._path = path
         if path.exists():
             rows = [row for row in read_curve(path) if row["step"] <= resumed_at]
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            partial.replace(path)
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a measurement, which must have a `step`."""

@@ -5,6 +5,7 @@ that a batch touches only what it uses. A file appears complete or not at all: i
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -95,34 +96,58 @@ class Augmentation:
     """Share of samples that must do without the robot's state."""
 
 
-class SampleFolder:
-    """All attempts of a folder, of one split."""
+class NoSamples(ValueError):
+    """A folder without a sample of the wanted split and tasks."""
 
-    def __init__(self, folder: Path, *, tasks: tuple[str, ...] = TASKS, validation: bool = False) -> None:
+
+class SampleFolder:
+    """All attempts of a folder, of one split. Those that come in later are taken up while it is drawn from."""
+
+    REFRESH = 1000
+    """Attempts that are drawn until the folder is looked through again; each process that draws counts its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tasks: tuple[str, ...] = TASKS,
+        validation: bool = False,
+        only: Collection[str] | None = None,
+    ) -> None:
         """Open the folder.
 
-        Raises:
-            ValueError: there is no attempt in it, or a damaged one.
-        """
-        self.folder, self.tasks, self.validation = folder, tasks, validation
-        self.attempts: dict[str, list[Array]] = {task: [] for task in tasks}
-        self._seen: set[str] = set()
-        self.refresh()
-        if not any(self.attempts.values()):
-            kind = "validation " if validation else ""
-            raise ValueError(
-                f"no {kind}samples of {', '.join(tasks)} in {folder}; make them with `robo4d make-samples`"
-            )
+        Args:
+            folder: Of `robo4d make-samples`.
+            tasks: Whose attempts are used.
+            validation: Whether those are used that are kept for validation, or the others.
+            only: Names of the files that are used; None for all, be they there already or not.
 
-    def refresh(self) -> None:
+        Raises:
+            NoSamples: there is no attempt in it.
+            ValueError: there is a damaged one.
+        """
+        self.folder, self.tasks, self.validation, self._only = folder, tasks, validation, only
+        self.attempts: dict[str, list[Array]] = {task: [] for task in tasks}
+        self.names: list[str] = []
+        """Files of the attempts."""
+        self._seen: set[str] = set()
+        self._drawn = 0
+        self._refresh()
+        if not self.names:
+            kind = "validation " if validation else ""
+            raise NoSamples(f"no {kind}samples of {', '.join(tasks)} in {folder}; make them with `robo4d make-samples`")
+
+    def _refresh(self) -> None:
         """Take up attempts that came in since."""
         for path in sorted(self.folder.glob("*.npy")):
             task, start, _ = path.stem.rsplit("-", 2)
             if path.name in self._seen or task not in self.attempts:
                 continue
             self._seen.add(path.name)
-            if (int(start) % VALIDATION_SHARE == 0) == self.validation:
+            wanted = self._only is None or path.name in self._only
+            if wanted and (int(start) % VALIDATION_SHARE == 0) == self.validation:
                 self.attempts[task].append(_attempt(path))
+                self.names.append(path.name)
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.void]]:
         """Random (task, moment): tasks in equal shares, then attempts, then moments."""
@@ -131,6 +156,9 @@ class SampleFolder:
 
     def draw_attempt(self, rng: np.random.Generator) -> tuple[str, Array]:
         """A random attempt, and its task."""
+        self._drawn += 1
+        if self._drawn % self.REFRESH == 0:
+            self._refresh()
         tasks = [task for task in self.tasks if self.attempts[task]]
         task = tasks[rng.integers(len(tasks))]
         return task, self.attempts[task][rng.integers(len(self.attempts[task]))]
@@ -206,12 +234,10 @@ def plan_sample(
 
 
 class PlanBatches(Dataset[PlanSample]):
-    """Batch number i, drawn with random numbers of (seed, i), so that a resumed run goes on with its own batches.
+    """Batch number i, drawn with random numbers of (seed, i): a resumed run goes on with its own batches.
 
-    The folder is looked through again every `REFRESH` batches.
+    Of a folder that grows they are drawn from what is in it by then, and so are not the same a second time.
     """
-
-    REFRESH = 200
 
     def __init__(
         self, folder: SampleFolder, *, batch: int, size: int, seed: int, augmentation: Augmentation | None, length: int
@@ -225,8 +251,6 @@ class PlanBatches(Dataset[PlanSample]):
 
     def __getitem__(self, index: int) -> PlanSample:
         """The batch of a training step."""
-        if index % self.REFRESH == 0:
-            self.folder.refresh()
         rng = np.random.default_rng([self.seed, index])
         moments = self.folder.draw(rng, self.batch)
         return plan_sample(moments, rng, size=self.size, augmentation=self.augmentation)
@@ -251,6 +275,8 @@ class RefinerBatches(Dataset[RefinerSample]):
 
     LONGEST = 10
     """Moments to look ahead, the length of the video."""
+    MOST_DRAWS = 1000
+    """Until an attempt is found that has a second moment; of those of `robo4d make-samples` most have."""
     POSE_NOISE_M = 0.004
     """Standard deviation of the drawn position in half of the samples: plans are never exact."""
     UNKNOWN_SHARE = 0.1
@@ -269,8 +295,6 @@ class RefinerBatches(Dataset[RefinerSample]):
 
     def __getitem__(self, index: int) -> RefinerSample:
         """The batch of a training step."""
-        if index % PlanBatches.REFRESH == 0:
-            self.folder.refresh()
         rng = np.random.default_rng([self.seed, index])
         drafts, motions, targets = zip(*(self._one(rng) for _ in range(self.batch)), strict=True)
         target = RefinerTarget(*(torch.from_numpy(np.stack(values)) for values in zip(*targets, strict=True)))
@@ -279,8 +303,15 @@ class RefinerBatches(Dataset[RefinerSample]):
         )
 
     def _one(self, rng: np.random.Generator) -> tuple[Array, Array, tuple[Array, Array, Array]]:
-        while len(attempt := self.folder.draw_attempt(rng)[1]) < 2:
-            pass  # a look at a start, which has no future
+        for _ in range(self.MOST_DRAWS):
+            attempt = self.folder.draw_attempt(rng)[1]
+            if len(attempt) > 1:  # else a look at a start, which has no future
+                break
+        else:
+            raise NoSamples(
+                f"no attempt in {self.folder.folder} has a second moment, which the refiner is to foresee: make others "
+                "with `robo4d make-samples`"
+            )
         i = int(rng.integers(len(attempt) - 1))
         moments = attempt[i : i + 1 + int(rng.integers(1, self.LONGEST + 1))]
         pair: list[int] = rng.choice(attempt["rgb"].shape[1], 2, replace=False).tolist()
@@ -327,8 +358,6 @@ class SegmenterBatches(Dataset[SegmenterSample]):
 
     def __getitem__(self, index: int) -> SegmenterSample:
         """The batch of a training step."""
-        if index % PlanBatches.REFRESH == 0:
-            self.folder.refresh()
         rng = np.random.default_rng([self.seed, index])
         moments = [moment for _, moment in self.folder.draw(rng, self.batch)]
         views = [rng.integers(len(moment["rgb"])) for moment in moments]

@@ -113,6 +113,11 @@ class TinyGenerator:
         Raises:
             ValueError: the weights are missing, damaged, not those that their hashes name, or not of this model.
         """
+        if (folder / "network.safetensors").is_file():
+            raise ValueError(
+                f"{folder} holds weights of the preset svd, not of tiny: load them with "
+                "`robo4d_models.generators.load_generator`, which tells both apart"
+            )
         checkpoints.verify(folder)
         planner = KeyframePlanner.load(folder / "plan.safetensors", task)
         objects = folder / "segmenter.safetensors"

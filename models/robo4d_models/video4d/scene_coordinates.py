@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from robo4d.geometry import Intrinsics
 from robo4d_models.video4d.coding import WORKSPACE_CENTRE, WORKSPACE_SCALE, resize_nearest
-from robo4d_models.video4d.data import Augmentation, PlanBatches, SampleFolder, stored_view
+from robo4d_models.video4d.data import Augmentation, SampleFolder, stored_view
 from robo4d_models.video4d.facing import surface_normals
 from robo4d_models.video4d.plan_model import DecoderLayer, ResidualBlock
 
@@ -151,7 +151,7 @@ def encode_view(rgb: UInt8[Array, "h w 3"], depth: Float[Array, "h w"], intrinsi
 
 
 class SceneBatches(Dataset[SceneSample]):
-    """Batches of views, of which each two that follow each other show one moment; see `PlanBatches`."""
+    """Batches of views, of which each two that follow each other show one moment; see `data.PlanBatches`."""
 
     def __init__(
         self, folder: SampleFolder, *, batch: int, seed: int, augmentation: Augmentation | None, length: int
@@ -165,8 +165,6 @@ class SceneBatches(Dataset[SceneSample]):
 
     def __getitem__(self, index: int) -> SceneSample:
         """The batch of a training step."""
-        if index % PlanBatches.REFRESH == 0:
-            self.folder.refresh()
         rng = np.random.default_rng([self.seed, index])
         moments = [moment for _, moment in self.folder.draw(rng, -(-self.batch // 2))]
         views, poses = list[SceneView](), list[Array]()

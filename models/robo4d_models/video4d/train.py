@@ -21,6 +21,7 @@ from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
 from robo4d_models.video4d.data import (
     Augmentation,
+    NoSamples,
     PlanBatches,
     PlanSample,
     RefinerBatches,
@@ -44,6 +45,8 @@ _CONFIG = TrainConfig()
 _REFINER = RefinerConfig()
 _SVD = SvdTraining()
 _VALIDATION_BATCH = 32
+VALIDATION = "validation.json"
+"""Names of the samples that a run is measured on, beside its checkpoints."""
 
 
 def train(
@@ -96,10 +99,16 @@ def train(
     folder = SampleFolder(data, tasks=tasks)
 
     def validation_folder() -> SampleFolder | None:
+        """Of the samples that were there when the run was first measured: its curve must not change with the set."""
+        names = out / part / VALIDATION
         try:
-            return SampleFolder(data, tasks=tasks, validation=True)
-        except ValueError:  # none yet
+            only = json.loads(names.read_text()) if names.is_file() else None
+            kept = SampleFolder(data, tasks=tasks, validation=True, only=only)
+        except NoSamples:  # not yet
             return None
+        if only is None and accelerator.is_main_process:
+            checkpoints.write_text(names, json.dumps(kept.names))
+        return kept
 
     weights = out / f"{part}.safetensors"
     if part in ("plan", "few_step"):
@@ -112,7 +121,8 @@ def train(
             constants = {name: value.detach() for name, value in model.named_parameters() if not value.requires_grad}
             training = Training(model, partial(few_step_losses, teacher=teacher))
             measure = partial(_few_step_validation, teacher=teacher)
-            checkpoints.copy_missing(out, out / part, ["refiner"])
+            if accelerator.is_main_process:
+                checkpoints.copy_missing(out, out / part, ["refiner", "segmenter", "localiser"])
             weights = out / part / "plan.safetensors"
         about = asdict(model.config), constants
         batches = PlanBatches(

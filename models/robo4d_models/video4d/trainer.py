@@ -1,7 +1,7 @@
 """The training loop: optimiser, schedule, averaged weights, checkpoints and curves, for any network.
 
-Batch and noise of a step depend on the seed and its number alone, and a checkpoint holds everything else, so that a
-run that was killed at any moment and resumed makes the same steps as one that was not.
+Batch and noise of a step depend on the data, the seed and its number alone, and a checkpoint holds everything else, so
+that a run that was killed at any moment and resumed makes the same steps as one that was not, unless data came in.
 """
 
 import math
@@ -217,7 +217,7 @@ class Trainer:
         return _Swapped(self.training.model, self.averaged)
 
     def _restore(self, path: Path) -> None:
-        state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+        state = checkpoints.load(path, self._device)
         self.step = state["step"]
         self.training.model.load_state_dict(state["model"])
         self.averaged = state["averaged"]

@@ -137,6 +137,12 @@ def test_weights_of_another_preset_are_refused_by_name():
         SvdModel.load(shipped.TINY)
 
 
+def test_weights_of_the_svd_preset_are_told_apart(tmp_path):
+    (tmp_path / "network.safetensors").touch()
+    with pytest.raises(ValueError, match=r"weights of the preset svd, not of tiny: load them with .*load_generator"):
+        TinyGenerator.load(tmp_path, TASK)
+
+
 @pytest.mark.parametrize("size", [64, 128])
 def test_a_resized_view_keeps_its_points(generator, size):
     observation = pair(size)

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from ball_world import pair
+from ball_world import moment, pair
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
 from robo4d_models.video4d.planning import KeyframePlanner
@@ -51,8 +52,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(samples, uninterrupted,
     train(data=samples, out=tmp_path, tasks=TASKS, config=CONFIG)
 
     assert losses(tmp_path) == losses(uninterrupted)
-    ours = torch.load(checkpoints.newest(tmp_path / "plan"), weights_only=True)
-    theirs = torch.load(checkpoints.newest(uninterrupted / "plan"), weights_only=True)
+    ours = checkpoints.load(checkpoints.newest(tmp_path / "plan"), "cpu")
+    theirs = checkpoints.load(checkpoints.newest(uninterrupted / "plan"), "cpu")
     assert ours["step"] == theirs["step"] == 6
     torch.testing.assert_close(ours["averaged"], theirs["averaged"], rtol=0, atol=0)
 
@@ -95,6 +96,29 @@ def test_the_averaged_weights_load_into_a_planner(uninterrupted):
 
 def test_only_the_last_checkpoints_stay(uninterrupted):
     assert len(list((uninterrupted / "plan").glob("checkpoint-*.pt"))) == checkpoints.KEPT
+
+
+def test_all_files_of_a_run_are_small(uninterrupted):
+    """A machine without a network may return none that is larger."""
+    assert max(path.stat().st_size for path in uninterrupted.rglob("*")) < 16 * 2**20
+
+
+def test_what_a_run_is_measured_on_stays_while_samples_come_in(samples, tmp_path):
+    data = shutil.copytree(samples, tmp_path / "samples")
+    config = replace(CONFIG, learning_rate=0.0, weight_decay=0.0, validate_every=1, steps=2)
+    train(data=data, out=tmp_path, part="segmenter", tasks=TASKS, config=config, slice_minutes=0)
+    np.save(data / f"{TASKS[0]}-20-0.npy", np.stack([moment(np.random.default_rng(7))]))
+    train(data=data, out=tmp_path, part="segmenter", tasks=TASKS, config=config)
+    rows = checkpoints.read_curve(tmp_path / "segmenter/curve.jsonl")
+    first, second = (row["validation"] for row in rows if "validation" in row)
+    assert first == second
+
+
+def test_a_damaged_validation_sample_is_named(samples, tmp_path):
+    data = shutil.copytree(samples, tmp_path / "samples")
+    (data / f"{TASKS[0]}-20-0.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"-20-0\.npy is cut off"):
+        train(data=data, out=tmp_path, tasks=TASKS, config=replace(CONFIG, validate_every=1))
 
 
 def test_missing_weights_are_refused_with_what_to_do(tmp_path):

@@ -48,7 +48,7 @@ class ShardedTrainer(Trainer):
 
     def _restore(self, path: Path) -> None:
         """Before anything is spread; the optimizer's state must wait until then."""
-        state = self._restored = torch.load(path, map_location="cpu", weights_only=True)
+        state = self._restored = checkpoints.load(path, "cpu")
         self.step = state["step"]
         self.training.model.load_state_dict(state["model"])
         self.averaged = {name: value.to(self._device) for name, value in state["averaged"].items()}
