@@ -21,6 +21,7 @@ COMMANDS = {
     "experts": ("robo4d.sim.experts:experts", "success, duration and smoothness of the scripted experts"),
     "eval": ("robo4d_models.evaluate:evaluate", "errors of predicted videos and of the poses read from them"),
     "rollout": ("robo4d.rollout.command:rollout", "closed-loop success over unseen starts and cameras"),
+    "compare-rollouts": ("robo4d.rollout.compare:compare_rollouts", "what loses the starts that the oracle solves"),
     "bench sim": ("robo4d.sim.bench:bench_sim", "speed of the simulated cell, and agreement of its views"),
     "bench tracker": ("robo4d.tracking.bench:bench_tracker", "errors, confidence and cost of following the grippers"),
     "bench planner": ("robo4d.planning.bench:bench_planner", "time and accuracy of planning, and the limits it keeps"),

@@ -225,6 +225,7 @@ def summary(task: str, results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "ci95": [float(interval.low), float(interval.high)],
         "failures_by_stage": {stage: stages[stage] for stage in STAGES},
         "symptoms_of_failures": dict(symptoms.most_common()),
+        "seeds": sorted(result.seed for result in results),
         "failed_seeds": sorted(failure.seed for failure in failures),
         "mean_looks": _mean([len(r.looks) for r in results]),
         "mean_time_s": _mean([r.time_s for r in results]),
