@@ -44,13 +44,18 @@ class Condition:
         """The same in float32."""
         return Condition(latents=self.latents.float(), context=self.context.float())
 
-    def dropped(self, probability: float) -> "Condition":
-        """With image embedding, colours and points each left out (zero) in a random share of the samples.
+    def dropped(self, probability: float, *, together: float = 0.0) -> "Condition":
+        """With image embedding, colours and points left out (zero) in a random share of the samples.
 
         So the network also learns to do without, which guidance needs.
+
+        Args:
+            probability: Of each of the three, drawn by itself.
+            together: Of all three at once.
         """
         batch, device = len(self.latents), self.latents.device
-        kept = (torch.rand(3, batch, device=device) >= probability).to(self.latents.dtype)
+        alone, all_three = torch.rand(3, batch, device=device), torch.rand(batch, device=device)
+        kept = ((alone >= probability) & (all_three >= together)).to(self.latents.dtype)
         channels = torch.cat([kept[1:2], kept[2:3]]).repeat_interleave(LATENT_CHANNELS, dim=0)
         channels = channels[: self.latents.shape[2]].T[:, None, :, None, None]
         return Condition(latents=self.latents * channels, context=self.context * kept[0][:, None, None, None])

@@ -56,15 +56,15 @@ def diffusion(
     Args:
         network: What is trained.
         sample: The batch.
-        generator: Of noise and noise levels; without one the conditions are never all kept.
+        generator: Of noise and noise levels; without one some samples must do without conditions.
         model: Encodes the images.
-        svd: Weight of the points and share of dropped conditions.
+        svd: Weight of the points and shares of dropped conditions.
     """
-    with torch.no_grad():
+    with torch.no_grad(), _own_types(sample):
         condition = model.condition(sample.told_rgb, sample.told_points).in_float32()
         latents = model.targets(sample.rgb, sample.points, generator)
         if generator is None:
-            condition = condition.dropped(svd.condition_dropout)
+            condition = condition.dropped(svd.condition_dropout, together=svd.joint_dropout)
     return diffusion_losses(
         network, latents.float(), condition, sample.gripper, points_weight=svd.points_weight, generator=generator
     )
@@ -87,7 +87,7 @@ def few_step(
     svd: SvdTraining,
 ) -> dict[str, Tensor]:
     """Losses of a few-step student; of the video it takes only the observation, and where the grippers are."""
-    with torch.no_grad():
+    with torch.no_grad(), _own_types(sample):
         told = model.condition(sample.told_rgb, sample.told_points)
     b, v, c, h, w = told.latents.shape
     noise = torch.randn((b, v, sample.rgb.shape[2], c, h, w), generator=generator, device=told.latents.device)
@@ -101,6 +101,11 @@ def few_step(
         points_weight=svd.points_weight,
         generator=generator,
     )
+
+
+def _own_types(sample: SvdSample) -> torch.autocast:
+    """What encodes images computes in the type of its weights, whatever that of the network's mixed precision is."""
+    return torch.autocast(sample.rgb.device.type, enabled=False)
 
 
 def points_vae_part(model: SvdModel, svd: SvdTraining) -> Part:

@@ -1,7 +1,8 @@
 """`robo4d train --preset svd`: fine-tunes a part of the two-view model on episodes, or distils its small decoders.
 
-All other parts stay as they are. On a GPU the network computes in bfloat16 and keeps its weights in float32; VAEs and
-small decoders compute in float32.
+All other parts stay as they are. On a GPU the network computes in bfloat16 and keeps its weights in float32; what
+encodes colours for it has weights in bfloat16. The VAE of points, and VAEs and small decoders in their own training,
+compute in float32.
 """
 
 from dataclasses import replace
@@ -62,10 +63,15 @@ def train_svd(
     accelerator.wait_for_everyone()
     model = SvdModel.load(out).requires_grad_(False)
     trained = _part(part, model, svd)
-    frozen = torch.bfloat16 if is_network and device.type == "cuda" else torch.float32
-    for other in (model.rgb, model.points, trained.teacher, *([model.clip] if is_network else [])):
-        if other:
-            other.to(device, frozen)  # pyright: ignore[reportArgumentType]  as in pipeline.py
+    if is_network:
+        frozen = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model.place_coders(device, frozen)
+        if trained.teacher:
+            trained.teacher.to(device, frozen)
+    else:
+        for coder in (model.rgb, model.points):
+            if coder:
+                coder.to(device, torch.float32)
 
     def clips(**changes: Any) -> EpisodeClips:
         return EpisodeClips(data, model.config, factor=model.rgb.factor, batch=config.batch, **changes)

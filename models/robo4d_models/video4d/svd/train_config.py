@@ -25,5 +25,8 @@ class SvdTraining:
     """lambda of the paper's eq. 3."""
     condition_dropout: float = 0.1
     """Share of samples that must do without image embedding, colours or points (each drawn by itself)."""
+    joint_dropout: float = 0.05
+    """Share of samples that must do without all three, which is what guidance compares with: by chance these would be
+    one in a thousand. InstructPix2Pix (arXiv:2211.09800) has this share for its two conditions."""
     checkpoint_gradients: bool = True
     """Compute activations again in the backward pass: a third more time, a fraction of the memory."""

@@ -192,6 +192,18 @@ def test_conditions_are_dropped_one_by_one():
     assert (rgb * points).mean().item() == pytest.approx(0.81, abs=0.03)
 
 
+def test_conditions_are_also_dropped_all_at_once_as_guidance_has_them():
+    told = Condition(latents=torch.ones(4000, 1, 8, 1, 1), context=torch.ones(4000, 1, 1, 1))
+    torch.manual_seed(0)
+
+    def untold(**shares):
+        left = told.dropped(0.1, **shares)
+        return ((left.latents.sum(dim=(1, 2, 3, 4)) == 0) & (left.context[:, 0, 0, 0] == 0)).float().mean().item()
+
+    assert untold() < 0.005
+    assert untold(together=0.05) == pytest.approx(0.051, abs=0.015)
+
+
 def test_a_seed_gives_the_same_video_and_another_seed_another():
     network = small_network()
     told = condition(network)

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 import torch
 from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.svd import parts
 from robo4d_models.video4d.svd.conditioning import PointCoding
 from robo4d_models.video4d.svd.data import EpisodeClips, clip_times
+from robo4d_models.video4d.svd.edm import Condition
 from robo4d_models.video4d.svd.lora import add_adapters, merge_adapters
 from robo4d_models.video4d.svd.model import SvdConfig, SvdModel
 from robo4d_models.video4d.svd.options import SamplerConfig, SvdOptions
-from robo4d_models.video4d.svd.parts import point_losses, reconstruction
+from robo4d_models.video4d.svd.parts import diffusion, few_step, point_losses, reconstruction
 from robo4d_models.video4d.svd.pipeline import SvdGenerator
 from robo4d_models.video4d.svd.train_config import SvdTraining
 from robo4d_models.video4d.train import train
 from robo4d_models.video4d.trainer import TrainConfig
-from small_svd import inputs, small_config, small_network, wall, wall_episode
+from small_svd import inputs, small_config, small_model, small_network, wall, wall_episode
 
 from robo4d import RgbdPair
 from robo4d.episodes.storage import write_group
@@ -90,6 +92,28 @@ def test_a_run_that_was_cut_off_makes_the_same_steps_as_one_that_was_not(episode
     train(data=episodes, out=tmp_path, preset="svd", svd=svd, config=CONFIG)
     whole, cut = (checkpoints.load_weights(folder / "network.safetensors")[0] for folder in (trained, tmp_path))
     torch.testing.assert_close(cut, whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("losses", [diffusion, few_step])
+def test_points_are_encoded_in_float32_whatever_the_network_computes_in(episodes, losses, monkeypatch):
+    monkeypatch.setattr(parts, "few_step_losses", lambda *_, **named: {})
+    model, told, types = small_model(), SvdTraining(condition_dropout=0.0, joint_dropout=0.0), []
+    model.place_coders(torch.device("cpu"), torch.bfloat16)
+    for name, coder in (("rgb", model.rgb), ("points", model.points)):
+        coder.vae.encoder.register_forward_hook(lambda *io, name=name: types.append((name, io[2].dtype)))
+    teacher = {"teacher": model.network} if losses is few_step else {}
+    with torch.autocast("cpu", torch.bfloat16):  # as accelerate does
+        losses(small_network(), clips(episodes)[0], None, model=model, svd=told, **teacher)
+    assert set(types) == {("rgb", torch.bfloat16), ("points", torch.float32)}
+
+
+def test_a_share_of_the_samples_is_told_nothing(episodes, monkeypatch):
+    shares = []
+    monkeypatch.setattr(Condition, "dropped", lambda told, *alone, **together: shares.append((alone, together)) or told)
+    svd = SvdTraining(condition_dropout=0.2, joint_dropout=0.3)
+    diffusion(small_network(), clips(episodes)[0], None, model=small_model(), svd=svd)
+    diffusion(small_network(), clips(episodes)[0], torch.Generator(), model=small_model(), svd=svd)  # a validation
+    assert shares == [((0.2,), {"together": 0.3})]
 
 
 def test_adapters_train_few_weights_and_end_as_plain_ones(episodes, base, tmp_path):
