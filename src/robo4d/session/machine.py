@@ -265,8 +265,8 @@ class Session:
                 return "the execution did not end: see the executor"
 
     def _begin(self, reason: str) -> None:
-        """Go on from resting arms."""
-        self._attempts = 0
+        """Go on from arms that rest from now on: images of before may show what has been put elsewhere since."""
+        self._attempts, self._rest_since = 0, None
         self._go(State.HANDOVER, reason)
 
     def _observe(self, reason: str) -> None:
@@ -291,7 +291,9 @@ class Session:
         if attempt.observation_ns is None:
             self._failed(f"no video: {attempt.message}")
         elif attempt.observation_ns < self._rest_stamp_ns and not self._foreseen:
-            self._failed("the video starts from an image in which the arms still moved: are the cameras slow?")
+            self._failed(
+                "the video starts from an image in which the arms still moved, or of before the start: slow cameras?"
+            )
         elif plan is None:
             self._go(State.PLANNING, "the video is made; it is tracked and planned with")
         elif plan.refusal:

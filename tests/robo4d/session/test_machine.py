@@ -99,6 +99,18 @@ def test_a_look_goes_from_observation_to_execution_and_looks_again():
     assert [t.plan_id for t in rig.transitions[4:]] == ["a", "a", ""]
 
 
+def test_what_was_seen_before_the_start_does_not_count():
+    rig = Rig()
+    rig.wait(5)  # the arms rest, and somebody puts objects on the table
+    started_ns = rig.stamp_ns
+    rig.session.start()
+    rig.until_generation()
+    rig.session.generated(started_ns - 10**8, "")
+    assert "of before the start" in rig.reason
+    rig.imagine()
+    assert rig.state is State.REVIEW
+
+
 def test_nothing_is_executed_without_approval_unless_asked_for():
     rig = Rig()
     rig.session.start()
