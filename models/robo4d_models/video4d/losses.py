@@ -77,7 +77,8 @@ def flow_loss(model: PlanModel, output: PlanOutput, target: PlanTarget, draws: i
     would pull at both.
     """
     mean = PlanOutput(*(value.detach() for value in output))
-    data = FlowHead.residual(mean, target.T_world_tcp[..., :3, 3], target.T_world_tcp[..., :3, :3])
+    with torch.autocast(mean.position.device.type, enabled=False):  # a rotation needs more than bfloat16's 8 bits
+        data = FlowHead.residual(mean, target.T_world_tcp[..., :3, 3], target.T_world_tcp[..., :3, :3])
     data = torch.where(target.known[..., None, None] > 0, data, 0.0).clamp(-20, 20)
     data, features, known = (torch.cat([value] * draws) for value in (data, mean.features, target.known))
     noise = torch.randn_like(data)

@@ -115,7 +115,8 @@ class SceneNetwork(nn.Module):
 
         read = read.float().repeat_interleave(_PATCH, dim=-2).repeat_interleave(_PATCH, dim=-1)
         A, b, log_scale = read.split([9, 3, 1], dim=1)
-        place = torch.einsum("bijhw,bjhw->bihw", A.unflatten(1, (3, 3)), points) + b
+        with torch.autocast(points.device.type, enabled=False):  # bfloat16 has steps of millimetres
+            place = torch.einsum("bijhw,bjhw->bihw", A.unflatten(1, (3, 3)), points) + b
         scale = _LARGEST_SCALE * torch.sigmoid(log_scale[:, 0]) + _LEAST_SCALE
         centre = place.new_tensor(WORKSPACE_CENTRE)[:, None, None]
         return SceneCoordinates(points=WORKSPACE_SCALE * place + centre, scale=WORKSPACE_SCALE * scale)
@@ -134,7 +135,8 @@ def scene_losses(network: SceneNetwork, sample: SceneSample) -> dict[str, Tensor
 def true_places(sample: SceneSample) -> Float[Tensor, "b 3 h w"]:
     """In the world [m]."""
     R, p = sample.T_world_camera[:, :3, :3], sample.T_world_camera[:, :3, 3, None, None]
-    return torch.einsum("bij,bjhw->bihw", R, sample.view.points) + p
+    with torch.autocast(p.device.type, enabled=False):
+        return torch.einsum("bij,bjhw->bihw", R, sample.view.points) + p
 
 
 def encode_view(rgb: UInt8[Array, "h w 3"], depth: Float[Array, "h w"], intrinsics: Intrinsics) -> SceneView:

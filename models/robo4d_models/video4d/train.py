@@ -83,17 +83,19 @@ def train(
     if smoke:
         config = replace(config, steps=6, batch=2, warm_up=2, log_every=2, validate_every=3, validation_batches=1)
     if preset == "svd":
-        from robo4d_models.video4d.svd.train import train_svd  # it loads diffusers, which takes seconds
-
         if part in ("plan", "refiner", "segmenter", "localiser"):
             raise ValueError(f"svd has no part {part}; its parts are {', '.join(get_args(SvdPart))}")
+        if config.mixed_precision != "no":
+            raise ValueError("svd computes its network in bfloat16 wherever there is a GPU: leave mixed_precision out")
+        from robo4d_models.video4d.svd.train import train_svd  # it loads diffusers, which takes seconds
+
         train_svd(part=part or "network", data=data, out=out, svd=svd, config=config, slice_minutes=slice_minutes)
         return
     part = part or "plan"
     if part not in get_args(TinyPart):
         raise ValueError(f"tiny has no part {part}; its parts are {', '.join(get_args(TinyPart))}")
     Console().print(f"training the {part} of {preset} on samples of {data}, state in {out}")
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
     torch.manual_seed(config.seed)
     seed = config.seed + 1000 * accelerator.process_index
     folder = SampleFolder(data, tasks=tasks)

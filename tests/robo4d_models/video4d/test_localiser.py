@@ -119,6 +119,18 @@ def test_what_is_stored_and_what_a_camera_sees_are_read_alike(samples):
     assert np.median(np.abs(height)) < 1e-4
 
 
+def test_places_are_told_in_float32_under_autocast(samples):
+    torch.manual_seed(0)
+    network = SceneNetwork(SMALL)
+    sample = SceneBatches(SampleFolder(samples), batch=2, seed=0, augmentation=None, length=1)[0]
+    places, found = true_places(sample), network(sample.view).points
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(true_places(sample), places)
+        rounded = network(sample.view).points
+    assert (rounded == rounded.bfloat16().float()).float().mean() < 0.1
+    assert (rounded - found).norm(dim=1).median() < 0.005
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "localiser.safetensors"
     checkpoints.save_weights(path, {"a": torch.zeros(1)}, {"widths": [16, 32], "layers": 1})

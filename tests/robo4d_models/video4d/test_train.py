@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from ball_world import moment, pair
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.pipeline import TinyConfig, TinyGenerator
@@ -82,6 +83,30 @@ def test_the_fused_optimizer_makes_the_same_steps(tmp_path):
         assert trainer.optimizer.param_groups[0]["fused"] is (fused or None)
         weights.append(trainer.training.model.weight.detach())
     torch.testing.assert_close(*weights)
+
+
+@pytest.fixture
+def fresh_accelerator():
+    """It is one for all of a process, and keeps its precision."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_networks_multiply_in_bfloat16_on_request(samples, uninterrupted, tmp_path):
+    config = replace(CONFIG, mixed_precision="bf16")
+    train(data=samples, out=tmp_path, tasks=TASKS, config=config, slice_minutes=0)
+    ((_, rounded),), (_, exact) = losses(tmp_path), losses(uninterrupted)[0]
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert rounded != exact
+    weights, _ = checkpoints.load_weights(tmp_path / "plan.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+
+
+def test_svd_chooses_its_precision_by_itself(tmp_path):
+    with pytest.raises(ValueError, match="leave mixed_precision out"):
+        train(data=tmp_path, out=tmp_path, preset="svd", config=replace(CONFIG, mixed_precision="bf16"))
 
 
 def test_validation_is_on_the_curve(uninterrupted):
