@@ -86,6 +86,8 @@ def make_samples(
 ) -> None:
     """Make training samples, task by task in turn; starts that are in the folder already are left alone.
 
+    What a start becomes depends on its seed, its task and `config` alone, not on what was made before.
+
     Args:
         out: Folder of the samples.
         tasks: Which tasks.

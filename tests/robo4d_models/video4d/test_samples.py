@@ -63,6 +63,13 @@ def test_what_is_there_is_not_made_again(folder):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_samples_follow_from_their_seed(folder, tmp_path):
+    """So that they need not travel."""
+    make_samples(out=tmp_path, tasks=(TASK,), starts=1, first_seed=1, config=CONFIG)
+    ours, theirs = ({path.name: path.read_bytes() for path in f.glob("*.npy")} for f in (tmp_path, folder))
+    assert ours == theirs
+
+
 def test_the_folder_can_be_trained_on(folder):
     task, moment = SampleFolder(folder, tasks=(TASK,)).draw(np.random.default_rng(0), 1)[0]
     assert task == TASK
