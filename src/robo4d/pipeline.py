@@ -20,8 +20,9 @@ from robo4d.planning.robot import RobotState
 from robo4d.rgbd import RgbdPair
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
+from robo4d.tracking.held import GraspMemory
 from robo4d.tracking.plan_head import fused_readout, plan_readout
-from robo4d.tracking.readout import Readout, ReadoutConfig, track_video
+from robo4d.tracking.readout import Readout, ReadoutConfig, remembering, track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 
@@ -68,17 +69,17 @@ class TrackerReader:
         self, renderer: GripperRenderer, arm: ArmRenderer | None = None, config: ReadoutConfig | None = None
     ) -> None:
         self._renderer, self._arm, self._config = renderer, arm, config or ReadoutConfig()
+        self._memory = GraspMemory()
 
     def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
         """See `Reader`."""
-        return track_video(
-            video,
-            observation.pair,
-            priors=dict(observation.grippers),
-            renderer=self._renderer,
-            arm=self._arm,
-            config=self._config,
-        )
+
+        def read(priors: dict[str, GripperPrior]) -> Readout:
+            return track_video(
+                video, observation.pair, priors=priors, renderer=self._renderer, arm=self._arm, config=self._config
+            )
+
+        return remembering(self._memory, observation.grippers, read)
 
 
 class PlanReader:

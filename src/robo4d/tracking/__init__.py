@@ -5,8 +5,9 @@ from robo4d.tracking.evidence import Evidence, Reason
 from robo4d.tracking.follow import GripperPrior, Limits
 from robo4d.tracking.geometric import GeometricTracker
 from robo4d.tracking.gripper import GripperModel, Mesh, Part
+from robo4d.tracking.held import GraspMemory
 from robo4d.tracking.opening import PAPER_THRESHOLDS_M, OpenRule
-from robo4d.tracking.readout import Readout, ReadoutConfig, embedded_tracker, track_video
+from robo4d.tracking.readout import Readout, ReadoutConfig, embedded_tracker, remembering, track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.tracking.search import GeometricTrackerConfig
 
@@ -17,6 +18,7 @@ __all__ = [
     "Evidence",
     "GeometricTracker",
     "GeometricTrackerConfig",
+    "GraspMemory",
     "GripperModel",
     "GripperPrior",
     "GripperRenderer",
@@ -28,5 +30,6 @@ __all__ = [
     "ReadoutConfig",
     "Reason",
     "embedded_tracker",
+    "remembering",
     "track_video",
 ]

@@ -11,7 +11,7 @@ from robo4d.geometry import se3
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, Reason
-from robo4d.tracking.held import HeldObject
+from robo4d.tracking.held import Grasp, HeldObject, Holding
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.rendering import GripperRenderer
@@ -69,6 +69,8 @@ class GripperPrior:
     """Distance between the fingers [m]."""
     joints: Float[Array, "7"] | None = None
     """Positions of the arm's joints [rad], if they are known: then the arm is followed with the gripper."""
+    held: Grasp | None = None
+    """What was seen before of the thing that it holds."""
 
     @classmethod
     def example(cls) -> "GripperPrior":
@@ -245,7 +247,12 @@ class ArmFollower:
         views = tuple(view for watch in self._watches for view in watch.views(t))
         if t == 0 and _HOLDING_M[0] < self._prior.opening_m < _HOLDING_M[1]:
             self._held = HeldObject(
-                self._renderer, self._T_trusted, self._prior.opening_m, views, best.watch.judge.tolerance_m
+                self._renderer,
+                self._T_trusted,
+                self._prior.opening_m,
+                views,
+                best.watch.judge.tolerance_m,
+                self._prior.held,
             )
         elif t > 0 and self.claims:
             self._seen.append(_Seen(t, best.T_world_hand, views))
@@ -263,13 +270,16 @@ class ArmFollower:
             centroids_m=centroids,
         )
 
-    def held(self, count: int) -> Float[Array, " t"]:
-        """Whether it holds what it held at the observation, as `HeldObject.still_there`, for `count` frames."""
-        told = np.full(count, np.nan)
-        if self._held and self._seen:
-            at = [seen.t for seen in self._seen]
-            told[at] = self._held.still_there([s.T_world_hand for s in self._seen], [s.views for s in self._seen])
-        return told
+    def held(self) -> Holding | None:
+        """What is seen of the thing that it held at the observation, at `moments`; None if there is nothing to tell."""
+        if not self._held or not self._seen:
+            return None
+        return self._held.watch([s.T_world_hand for s in self._seen], [s.views for s in self._seen])
+
+    @property
+    def moments(self) -> list[int]:
+        """The frames after the observation in which the pose was vouched for."""
+        return [seen.t for seen in self._seen]
 
     @property
     def _moved_m(self) -> float:

@@ -4,8 +4,8 @@ The paper (section 3.4) tracks each view on its own and takes the more confident
 default, `joint`, registers the CAD with both views at once: a gripper hidden from one camera is seen by the other.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from robo4d.tracking.clip import Clip
 from robo4d.tracking.evidence import Reason
 from robo4d.tracking.follow import ArmFollower, Estimate, GripperPrior, Limits, Watch, separate
 from robo4d.tracking.geometric import GeometricTracker
+from robo4d.tracking.held import Grasp, GraspMemory, Holding
 from robo4d.tracking.judge import Judge, background
 from robo4d.tracking.mechanism import FreeHand, HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter, OpenRule
@@ -69,6 +70,8 @@ class Readout:
     """Of each arm."""
     calibration: Alignment | None
     """T_n_m as the video implies it: see `Clip`."""
+    grasps: Mapping[str, Grasp] = field(default_factory=dict[str, Grasp])
+    """What was seen of the things that grippers held at the observation."""
 
 
 MakeTracker = Callable[[Mechanism, Sequence[Float32[Array, "h w"]], GeometricTrackerConfig], PoseTracker]
@@ -80,6 +83,23 @@ def embedded_tracker(
 ) -> PoseTracker:
     """The default: needs neither GPU nor masks."""
     return GeometricTracker(mechanism, config, backgrounds)
+
+
+def remembering(
+    memory: GraspMemory, priors: Mapping[str, GripperPrior], read: Callable[[dict[str, GripperPrior]], Readout]
+) -> Readout:
+    """Read a video with what earlier ones showed of the things that grippers hold.
+
+    Args:
+        memory: What they showed; it learns from this one.
+        priors: See `track_video`.
+        read: Reads the video with priors that hold what is remembered.
+    """
+    known = memory.recall({arm: prior.opening_m for arm, prior in priors.items()})
+    readout = read({arm: replace(prior, held=known.get(arm)) for arm, prior in priors.items()})
+    for arm, track in readout.tracks.items():
+        memory.keep(arm, readout.grasps.get(arm), track.open)
+    return readout
 
 
 def track_video(
@@ -138,7 +158,7 @@ def track_video(
         separate(list(followers.values()), config.limits)
         for name, follower in followers.items():
             estimates[name].append(follower.conclude(t, float(time_s)))
-    held = {name: follower.held(len(clip.times_s)) for name, follower in followers.items()}
+    held = {name: (follower.moments, follower.held()) for name, follower in followers.items()}
     return _readout(estimates, held, priors, renderer.model.max_opening_m, config, clip)
 
 
@@ -162,7 +182,7 @@ def _search(config: ReadoutConfig, trusted: float, clip: Clip) -> GeometricTrack
 
 def _readout(
     estimates: dict[str, list[Estimate]],
-    held: dict[str, Float[Array, " t"]],
+    held: dict[str, tuple[list[int], Holding | None]],
     priors: dict[str, GripperPrior],
     max_opening_m: float,
     config: ReadoutConfig,
@@ -182,7 +202,7 @@ def _readout(
             view=np.array([e.view for e in found]),
             opening_m=openings[arm],
             open=rule.decide(
-                _told(openings[arm], held[arm], priors[arm].opening_m, max_opening_m),
+                _told(openings[arm], *held[arm], priors[arm].opening_m, max_opening_m),
                 initially_open=priors[arm].opening_m > rule.pads_threshold_m,
                 moved_m=_moved_m(clip.times_s, found),
             ),
@@ -192,13 +212,17 @@ def _readout(
         )
         for arm, found in estimates.items()
     }
-    return Readout(tracks=tracks, calibration=clip.calibration)
+    grasps = {arm: holding.grasp for arm, (_, holding) in held.items() if holding}
+    return Readout(tracks=tracks, calibration=clip.calibration, grasps=grasps)
 
 
 def _told(
-    opening_m: Float[Array, " t"], held: Float[Array, " t"], holding_m: float, max_opening_m: float
+    opening_m: Float[Array, " t"], moments: list[int], holding: Holding | None, holding_m: float, max_opening_m: float
 ) -> Float[Array, " t"]:
     """The openings; where none is read, what follows from whether the gripper still holds what it held."""
+    held = np.full(len(opening_m), np.nan)
+    if holding:
+        held[moments] = holding.told
     return np.where(np.isnan(opening_m) & ~np.isnan(held), np.where(held > 0.5, holding_m, max_opening_m), opening_m)
 
 

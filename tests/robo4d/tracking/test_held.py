@@ -3,12 +3,14 @@ import pytest
 from box_scene import CAMERAS, MODEL, ROOM, Box, film, frame, gripper, path
 
 from robo4d.tracking import GripperRenderer, track_video
-from robo4d.tracking.held import HeldObject
+from robo4d.tracking.held import Grasp, GraspMemory, HeldObject
 from robo4d.tracking.judge import Judge, background
 
 RENDERER = GripperRenderer(MODEL)
 WIDTH_M = 0.04
 HANDS = path(4, step=(0.0, 0.06, 0.02))
+WALLS = [Box((0.2, -0.6, 0.0), (0.21, 0.6, 0.8)), Box((-0.6, -0.5, 0.0), (0.6, -0.49, 0.8))]
+"""In front of both cameras."""
 
 
 def _thing(T_world_hand):
@@ -28,7 +30,7 @@ def _told(things):
     judge = Judge(RENDERER, 0.015, backgrounds)
     views = [judge.views(m) for m in moments]
     held = HeldObject(RENDERER, HANDS[0], WIDTH_M, views[0], 0.015)
-    return held.still_there(list(HANDS[1:]), views[1:])
+    return held.watch(list(HANDS[1:]), views[1:]).told
 
 
 def test_what_moves_with_the_hand_is_held():
@@ -40,6 +42,18 @@ def test_what_stays_behind_is_not_held_any_more():
     np.testing.assert_array_equal(_told([[_thing(HANDS[0])], left, left, left]), [1, 0, 0])
 
 
+def test_what_is_seen_where_the_hand_had_it_was_left_there():
+    far = path(2, start=HANDS[1][:3, 3] + [0, 0.35, 0.1], step=(0.0, 0.06, 0.0))
+    hands = np.stack([*HANDS[:2], *far])
+    cover = [[Box((-0.2, -0.2, -0.2), (0.2, 0.2, 0.3), T)] for T in far]  # hides what the hand has, or has not
+    things = [[_thing(HANDS[0])], [_thing(HANDS[1])], *([_thing(HANDS[1]), *box] for box in cover)]
+    moments = _moments(things, hands)
+    judge = Judge(RENDERER, 0.015, [background(np.stack([m[v].depth for m in moments])) for v in range(2)])
+    views = [judge.views(m) for m in moments]
+    held = HeldObject(RENDERER, hands[0], WIDTH_M, views[0], 0.015)
+    np.testing.assert_array_equal(held.watch(list(hands[1:]), views[1:]).told, [1, 0, 0])
+
+
 def test_what_was_left_at_once_is_not_held_either():
     np.testing.assert_array_equal(_told([[_thing(HANDS[0])]] * 4), [0, 0, 0])
 
@@ -48,12 +62,41 @@ def test_a_hand_that_stays_tells_nothing():
     moments = _moments([[_thing(HANDS[0])]] * 2, HANDS[[0, 0]])
     views = [Judge(RENDERER, 0.015).views(m) for m in moments]
     held = HeldObject(RENDERER, HANDS[0], WIDTH_M, views[0], 0.015)
-    assert np.isnan(held.still_there([HANDS[0]], views[1:])).all()
+    assert np.isnan(held.watch([HANDS[0]], views[1:]).told).all()
 
 
 def test_nothing_is_told_where_nothing_was_seen():
-    wall = [Box((0.2, -0.6, 0.0), (0.21, 0.6, 0.8)), Box((-0.6, -0.5, 0.0), (0.6, -0.49, 0.8))]
-    assert np.isnan(_told([[_thing(T), *wall] for T in HANDS])).all()
+    assert np.isnan(_told([[_thing(T), *WALLS] for T in HANDS])).all()
+
+
+def test_what_was_seen_before_tells_of_what_is_hidden_now():
+    carried = [Judge(RENDERER, 0.015).views(m) for m in _moments([[_thing(T)] for T in HANDS])]
+    seen = HeldObject(RENDERER, HANDS[0], WIDTH_M, carried[0], 0.015)
+    before = seen.watch(list(HANDS[1:]), carried[1:]).grasp
+    # Later, hand and thing are hidden, and the hand comes out alone.
+    left = [_thing(HANDS[0])]
+    moments = [Judge(RENDERER, 0.015).views(m) for m in _moments([[*WALLS, *left], left, left, left])]
+    alone, remembering = (
+        HeldObject(RENDERER, HANDS[0], WIDTH_M, moments[0], 0.015, grasp).watch(list(HANDS[1:]), moments[1:]).told
+        for grasp in (None, before)
+    )
+    assert np.isnan(alone).all()
+    np.testing.assert_array_equal(remembering, [0, 0, 0])
+
+
+def test_a_grasp_is_remembered_while_the_gripper_stays_as_it_is():
+    memory, grasp = GraspMemory(), Grasp(np.zeros((3, 3)), 0.04)
+    memory.keep("left", grasp, np.array([False, False]))
+    memory.keep("left", None, np.array([False, True]))  # a release that is foreseen need not happen
+    assert memory.recall({"left": 0.042, "right": 0.04}) == {"left": grasp}
+    assert memory.recall({"left": 0.08}) == {}
+    assert memory.recall({"left": 0.04}) == {}
+
+
+def test_a_grasp_that_follows_a_release_is_another_one():
+    memory = GraspMemory()
+    memory.keep("left", Grasp(np.zeros((3, 3)), 0.04), np.array([False, True, False]))
+    assert memory.recall({"left": 0.04}) == {}
 
 
 @pytest.mark.parametrize(("released", "ends_open"), [(False, False), (True, True)])

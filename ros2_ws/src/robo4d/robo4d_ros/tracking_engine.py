@@ -10,11 +10,13 @@ from robo4d_models.tracking import EngineConfig, EngineFailed, FoundationPose, F
 from robo4d.rgbd import RgbdPair
 from robo4d.tracking import (
     ArmRenderer,
+    GraspMemory,
     GripperPrior,
     GripperRenderer,
     Readout,
     ReadoutConfig,
     embedded_tracker,
+    remembering,
     track_video,
 )
 from robo4d.tracking.masks import gripper_masks, projected_masks
@@ -74,6 +76,7 @@ class TrackingEngine:
     ) -> None:
         self._renderer, self._arm, self._config, self._embedded_config = renderer, arm, config, config
         self._projects = choice.segmenter == "projection"
+        self._memory = GraspMemory()
         self._library: FoundationPose | None = None
         if choice.name != "embedded":
             server = Path(servers.__file__).with_name(_SERVERS[choice.name])
@@ -96,6 +99,9 @@ class TrackingEngine:
         Raises:
             ValueError: the video cannot be read, or the engine failed.
         """
+        return remembering(self._memory, priors, lambda known: self._read(video, pair, known))
+
+    def _read(self, video: PointmapVideo, pair: RgbdPair, priors: dict[str, GripperPrior]) -> Readout:
         masks = None
         if self._segmenter is not None:
             masks = gripper_masks(self._segmenter, video, pair, priors=priors, renderer=self._renderer)
