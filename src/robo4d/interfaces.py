@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray as Array
 
 from robo4d.execution.targets import ArmTarget, GripperCommand, GripperOutcome, JointCourse
+from robo4d.health import Health
 from robo4d.rgbd import RgbdFrame, RgbdPair
 from robo4d.track import GripperTrack
 from robo4d.video import PointmapVideo
@@ -52,6 +53,11 @@ class PlacesCameras(Protocol):
         Raises:
             ValueError: the images do not tell them.
         """
+        ...
+
+    @property
+    def placement(self) -> Health | None:
+        """How sure the poses are that `place` told last, or why it told none; None where they were known."""
         ...
 
 

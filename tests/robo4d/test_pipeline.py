@@ -55,6 +55,8 @@ def track(arm, motion=(0.0, 0.0, 0.0), *, seen=True):
 class Finder(Player):
     """One that finds cameras whose poses are unknown."""
 
+    placement = None
+
     def place(self, pair):
         n, m = (dataclasses.replace(frame, T_world_camera=np.eye(4)) for frame in (pair.n, pair.m))
         return dataclasses.replace(pair, n=n, m=m)

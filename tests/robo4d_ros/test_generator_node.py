@@ -8,6 +8,7 @@ import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from robo4d_msgs.action import Generate
 from robo4d_msgs.msg import GripperTrack as TrackMessage
@@ -16,13 +17,17 @@ from robo4d_msgs.msg import RgbdPair as PairMessage
 from robo4d_msgs.srv import InjectFault, ResetSim
 from robo4d_ros import conversions
 from robo4d_ros.execution.arm_listener import LATCHED
+from robo4d_ros.generator import models
 from robo4d_ros.generator.action import GenerateAction
+from robo4d_ros.generator_node import GeneratorNode
 from robo4d_ros.process import Jobs
 from ros_probe import Probe, Process
 from sensor_msgs.msg import Image, PointCloud2
 
+from robo4d.health import Health, Level
 from robo4d.interfaces import Cancelled
-from robo4d.rgbd import ArmPosture
+from robo4d.rgbd import ArmPosture, RgbdPair
+from robo4d.video import PointmapVideo
 
 F = InjectFault.Request
 SIZE = 64
@@ -155,6 +160,49 @@ def test_weights_that_are_not_there_end_the_process_with_the_reason(start):
     process = start([sys.executable, "-m", "robo4d_ros.generator_node", "--ros-args", "-p", "generator:=/no/weights"])
     assert process.wait(PATIENT_S) == 1
     assert any("oracle, tiny or a folder of weights" in line for line in process.lines)
+
+
+class Finder:
+    """A generator that finds cameras, or not."""
+
+    placement = None
+
+    def place(self, pair):
+        level = Level.OK if self.placement is None else Level.ERROR
+        self.placement = Health(name="places of the cameras", level=level, message="50%", values={"overlap": 0.5})
+        if level is Level.ERROR:
+            raise ValueError(self.placement.message)
+        return pair
+
+    def generate(self, pair, *, seed, progress):
+        return PointmapVideo.example()
+
+
+def test_how_sure_the_places_of_cameras_are_is_on_diagnostics(probe, monkeypatch):
+    monkeypatch.setattr(models, "oracle", lambda *_: Finder)
+    found = probe.listen(DiagnosticArray, "/diagnostics")
+    context = rclpy.Context()
+    options = ["--ros-args", "-p", "generator:=oracle", "-p", "cameras.diagnostics_period_s:=0.1"]
+    rclpy.init(context=context, args=options)
+    node = GeneratorNode(context=context)
+    monkeypatch.setattr(node, "_fresh_pair", lambda goal: RgbdPair.example())
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        for level in (Level.OK, Level.ERROR):
+            result = probe.send_goal(Generate, "generate", Generate.Goal()).result().result
+            assert result.success == (level is Level.OK)
+            wanted = ("/generator: places of the cameras", bytes([level]))
+            message = found.wait(lambda m, wanted=wanted: (m.status[0].name, m.status[0].level) == wanted)
+            assert [(value.key, value.value) for value in message.status[0].values] == [("overlap", "0.5")]
+    finally:
+        node.close()
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 class Painter:

@@ -16,6 +16,7 @@ from numpy import ndarray as Array
 from robo4d import RgbdFrame, RgbdPair
 from robo4d.geometry import Camera, Intrinsics, Pointmap, se3
 from robo4d.geometry.registration import Surface, overlap, register
+from robo4d.health import Health, Level
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import RobotState, resize_nearest
 from robo4d_models.video4d.places import FindPlaces, places_by
@@ -26,6 +27,7 @@ LEAST_OVERLAP = 0.5
 """Share of view m's points that must have a partner in view n, where the robot does not tell its joints."""
 LEAST_ROBOT_OVERLAP = 0.9
 """Share of the robot's points that must have a partner in each view; of right poses, nearly all have."""
+_HEALTH = "places of the cameras"
 _SURFACE_SIZE = 96
 """Shorter side of the images whose points are registered [px]; closer pixels give noisier normals."""
 _FEWEST_POINTS = 150
@@ -46,6 +48,26 @@ class Localisation:
     """Share of the robot's points, as its joints have them, that have a partner, in the view where it is less: 0
     where it is out of sight. None if it does not tell its joints."""
 
+    def health(self, pair: RgbdPair) -> Health:
+        """How far the poses may be believed that were found for a pair; an error where they may not be used."""
+        values = {"overlap": self.overlap}
+        if self.robot_overlap is None:
+            share, least = self.overlap, LEAST_OVERLAP
+            what = f"{pair.m.camera}'s points are where {pair.n.camera} sees them"
+        else:
+            values["robot_overlap"] = self.robot_overlap
+            share, least = self.robot_overlap, LEAST_ROBOT_OVERLAP
+            what = "the robot's points are seen where its joints have them"
+        lost = " and ".join(frame.camera for frame in (pair.n, pair.m) if frame.T_world_camera is None)
+        if share >= least:
+            message = f"the pose of {lost} is found: {share:.0%} of {what}"
+            return Health(name=_HEALTH, level=Level.OK, message=message, values=values)
+        message = (
+            f"the pose of {lost} is unknown, and the images do not tell it: {share:.0%} of {what}, at least "
+            f"{least:.0%} are needed; publish it on tf, or look from where both views show the robot"
+        )
+        return Health(name=_HEALTH, level=Level.ERROR, message=message, values=values)
+
 
 class Localiser:
     """Finds the poses of cameras.
@@ -57,6 +79,8 @@ class Localiser:
 
     def __init__(self, find_places: FindPlaces, robot: RobotModel) -> None:
         self._find_places, self._robot = find_places, robot
+        self.health: Health | None = None
+        """How sure the poses are that were told last; None where they were known."""
 
     @classmethod
     def load(cls, weights: Path, robot: RobotModel) -> "Localiser":
@@ -79,21 +103,13 @@ class Localiser:
         Raises:
             ValueError: the views do not show enough to be sure.
         """
-        lost = " and ".join(frame.camera for frame in (pair.n, pair.m) if frame.T_world_camera is None)
-        if not lost:
+        self.health = None
+        if pair.n.T_world_camera is not None and pair.m.T_world_camera is not None:
             return pair
         found = self.localise(pair, state)
-        if found.robot_overlap is None:
-            share, least = found.overlap, LEAST_OVERLAP
-            what = f"{pair.m.camera}'s points are where {pair.n.camera} sees them"
-        else:
-            share, least = found.robot_overlap, LEAST_ROBOT_OVERLAP
-            what = "the robot's points are seen where its joints have them"
-        if share < least:
-            raise ValueError(
-                f"the pose of {lost} is unknown, and the images do not tell it: {share:.0%} of {what}, at least "
-                f"{least:.0%} are needed; publish it on tf, or look from where both views show the robot"
-            )
+        self.health = found.health(pair)
+        if self.health.level is Level.ERROR:
+            raise ValueError(self.health.message)
         n, m = replace(pair.n, T_world_camera=found.T_world_n), replace(pair.m, T_world_camera=found.T_world_m)
         return replace(pair, n=n, m=m)
 

@@ -17,6 +17,7 @@ from numpy import ndarray as Array
 
 from robo4d import PointmapVideo, RgbdFrame, RgbdPair
 from robo4d.geometry import Camera, se3
+from robo4d.health import Health
 from robo4d.interfaces import Cancelled
 from robo4d.track import GripperTrack
 from robo4d_models.video4d import checkpoints
@@ -142,6 +143,11 @@ class TinyGenerator:
     def place(self, pair: RgbdPair) -> RgbdPair:
         """The pair with the poses of both cameras; see `Localiser.place`."""
         return pair if self._localiser is None else self._localiser.place(pair, self._state(pair.stamp_ns))
+
+    @property
+    def placement(self) -> Health | None:
+        """How sure the poses are that `place` told last; see `PlacesCameras.placement`."""
+        return None if self._localiser is None else self._localiser.health
 
     def generate(
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True

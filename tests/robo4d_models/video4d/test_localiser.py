@@ -7,7 +7,7 @@ from ball_world import BALL, above, pair, plates
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.data import Augmentation, SampleFolder
-from robo4d_models.video4d.localiser import Localiser
+from robo4d_models.video4d.localiser import LEAST_OVERLAP, Localisation, Localiser
 from robo4d_models.video4d.places import Places, localiser_errors, places_by
 from robo4d_models.video4d.scene_coordinates import (
     SIZE,
@@ -20,6 +20,7 @@ from robo4d_models.video4d.scene_coordinates import (
 )
 
 from robo4d import se3
+from robo4d.health import Level
 
 SMALL = SceneConfig(widths=(16, 32), layers=1)
 PAIR = pair(96)
@@ -69,6 +70,15 @@ def test_both_cameras_are_placed():
         assert radians < np.deg2rad(1)
 
 
+def test_how_sure_the_poses_are_is_told_with_them():
+    localiser = Localiser(knowing(), plates())
+    localiser.place(LOST, None)
+    assert localiser.health.level is Level.OK
+    assert localiser.health.values["overlap"] > LEAST_OVERLAP
+    localiser.place(PAIR, None)
+    assert localiser.health is None
+
+
 @pytest.mark.parametrize("name", ["n", "m"])
 def test_a_camera_that_is_known_stays_and_places_the_other(name):
     half = replace(LOST, **{name: getattr(PAIR, name)})
@@ -82,8 +92,20 @@ def test_views_that_do_not_meet_are_refused_with_what_to_do():
     def confused(frame):
         return knowing(off=se3.translation(2.0 * (frame.camera == "camera_1"), 0, 0))(frame)
 
+    localiser = Localiser(confused, plates())
     with pytest.raises(ValueError, match=r"camera_0 and camera_1 is unknown.*publish it on tf, or look from where"):
-        Localiser(confused, plates()).place(LOST, None)
+        localiser.place(LOST, None)
+    assert localiser.health.level is Level.ERROR
+    assert localiser.health.values["overlap"] < LEAST_OVERLAP
+
+
+def test_where_the_joints_are_known_the_robot_tells_how_sure_the_poses_are():
+    found = Localisation(T_world_n=np.eye(4), T_world_m=np.eye(4), overlap=0.3, robot_overlap=0.95).health(LOST)
+    assert found.level is Level.OK
+    assert found.values == {"overlap": 0.3, "robot_overlap": 0.95}
+    found = Localisation(T_world_n=np.eye(4), T_world_m=np.eye(4), overlap=0.9, robot_overlap=0.5).health(LOST)
+    assert found.level is Level.ERROR
+    assert "50% of the robot's points are seen" in found.message
 
 
 def test_a_view_without_depth_is_refused_by_name():

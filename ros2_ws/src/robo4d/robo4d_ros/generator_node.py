@@ -6,23 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from robo4d_models.generators import is_svd, weights_folder
 from robo4d_models.video4d.svd.options import SvdOptions
 
 from robo4d.foresight import foreseen_pair
+from robo4d.health import Health
 from robo4d.interfaces import Cancelled, PlacesCameras, TellsMotion, VideoGenerator
 from robo4d.rgbd import RgbdPair
 from robo4d.tracking.degrade import Degradation
 from robo4d.video import PointmapVideo
 from robo4d_ros import frames, parameters
-from robo4d_ros.conversions import ns_from_time, postures_from_messages
+from robo4d_ros.conversions import header, ns_from_time, postures_from_messages
 from robo4d_ros.generator import models
 from robo4d_ros.generator.action import GenerateAction, Goal, WhenBusy
 from robo4d_ros.generator.views import VideoViews
 from robo4d_ros.process import Jobs, run
 from robo4d_ros.robot_history import RobotHistory
-from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig
+from robo4d_ros.sync import RgbdPairSource, RgbdPairSourceConfig, status_from_health
 
 _LOOK_PERIOD_S = 0.1
 """A goal that waits for images looks this often whether it is still wanted [s]."""
@@ -89,6 +91,10 @@ class GeneratorNode(Node):
         self._history: RobotHistory | None = None
         self._last: tuple[PointmapVideo, RgbdPair] | None = None
         """The last video, and what it starts from."""
+        self._placement: Health | None = None
+        """How sure the poses of the last pair's cameras are, where nobody told them."""
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(config.cameras.diagnostics_period_s, self._diagnose)
         self._make = self._maker(tf)
         self._generator: VideoGenerator | None = None
         self._jobs = Jobs(self, "generation")
@@ -121,12 +127,24 @@ class GeneratorNode(Node):
         continued_ns = ns_from_time(goal.request.continued)
         pair = self._foreseen_pair(goal, continued_ns) if continued_ns else self._fresh_pair(goal)
         if isinstance(self._generator, PlacesCameras):
-            pair = self._generator.place(pair)  # those who follow the video need the poses too
+            pair = self._place(self._generator, pair)  # those who follow the video need the poses too
         video = self._generator.generate(pair, seed=goal.request.seed, progress=goal.progress)
         self._last = video, pair
         goal.progress(goal.steps, goal.steps)
         self._views.publish(video, pair, self._generator.told if isinstance(self._generator, TellsMotion) else {})
         return pair.stamp_ns
+
+    def _place(self, generator: PlacesCameras, pair: RgbdPair) -> RgbdPair:
+        try:
+            return generator.place(pair)
+        finally:
+            self._placement = generator.placement
+
+    def _diagnose(self) -> None:
+        if self._placement is not None:
+            status = status_from_health(self._placement, node_name=self.get_fully_qualified_name())
+            now_ns = self.get_clock().now().nanoseconds
+            self._diagnostics.publish(DiagnosticArray(header=header(now_ns, ""), status=[status]))
 
     def _foreseen_pair(self, goal: Goal, continued_ns: int) -> RgbdPair:
         """What the end of a plan will look like, as the last video shows it."""
