@@ -10,6 +10,9 @@ from torch.utils._pytree import tree_map
 from robo4d_models.video4d.svd.network import TwoViewUNet
 from robo4d_models.video4d.svd.options import AccelerationConfig
 
+_Recorded = tuple[Any, list[Tensor], Any]
+"""A CUDA graph, its inputs and its outputs."""
+
 
 def dtype_of(config: AccelerationConfig, device: torch.device) -> torch.dtype:
     """The type to compute in on a device."""
@@ -58,7 +61,7 @@ class CudaGraph:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._recorded: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = {}
+        self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
 
     def __call__(self, *inputs: Tensor) -> Any:
         """What the function returns."""
@@ -71,7 +74,7 @@ class CudaGraph:
         graph.replay()
         return tree_map(torch.clone, outputs)
 
-    def _record(self, buffers: list[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Any]:
+    def _record(self, buffers: list[Tensor]) -> _Recorded:
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # libraries choose their kernels in the first calls, which no graph may contain

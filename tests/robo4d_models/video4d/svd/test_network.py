@@ -116,18 +116,6 @@ def test_layers_between_the_views_begin_without_effect():
     torch.testing.assert_close(network(*arguments), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("layout", ["joint", "streams"])
-def test_more_views_and_samples_in_one_batch_are_what_they_are_alone(layout):
-    network = small_network(layout=layout)
-    noisy, level, condition, context = inputs(network.config, views=3, batch=2)
-    together = network(noisy, level, condition, context)
-    for b in range(2):
-        for m in (1, 2):
-            rows = (slice(b, b + 1), [0, m])
-            alone = network(noisy[rows], level[b : b + 1], condition[rows], context[rows])
-            torch.testing.assert_close(together[rows], alone, rtol=1e-4, atol=1e-5)
-
-
 def test_gradients_computed_with_less_memory_are_the_same():
     gradients = []
     for checkpoint_gradients in (False, True):
