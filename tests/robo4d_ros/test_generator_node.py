@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -274,6 +275,18 @@ def test_a_second_goal_waits_for_the_first(painter, probe):
     for number, goal in enumerate(goals, start=1):
         painter.brush.release()
         assert conversions.ns_from_time(goal.result().result.observation) == number
+
+
+@pytest.mark.parametrize("painter", ["queue"], indirect=True)
+def test_all_goals_are_given_up_at_the_end(painter, probe):
+    goals = two_goals(painter, probe)
+    deadline_s = time.monotonic() + 20
+    while len(painter.action._goals) < 2:
+        assert time.monotonic() < deadline_s
+    painter.action.close()
+    for goal in goals:
+        answer = goal.result()
+        assert (answer.status, answer.result.message) == (GoalStatus.STATUS_ABORTED, "the generator is shut down")
 
 
 @pytest.mark.parametrize("painter", ["refuse"], indirect=True)

@@ -74,31 +74,32 @@ class GenerateAction:
                 other's place, or it is aborted.
         """
         self._node, self._jobs, self._generate, self._when_busy = node, jobs, generate, when_busy
-        self._current: Goal | None = None
+        self._goals: list[Goal] = []
+        """Those that have not ended, oldest first."""
         self._server = ActionServer(
             node, Generate, "generate", self._execute, cancel_callback=lambda _: CancelResponse.ACCEPT
         )
 
     def close(self) -> None:
-        """Give up what is being made."""
-        if self._current:
-            self._current.give_up("the generator is shut down")
+        """Give up what is being made, and what waits."""
+        for goal in self._goals:
+            goal.give_up("the generator is shut down")
 
     async def _execute(self, handle: ServerGoalHandle) -> Generate.Result:
-        if self._current and self._when_busy == "refuse":
+        if self._goals and self._when_busy == "refuse":
             handle.abort()
             return Generate.Result(
                 message="busy: another video is being made: wait for its end or cancel it, or set when_busy to replace"
             )
-        if self._current and self._when_busy == "replace":
-            self._current.give_up("replaced: a newer goal came; set when_busy to queue to have both")
-        goal = self._current = Goal(handle)
+        if self._goals and self._when_busy == "replace":
+            self._goals[-1].give_up("replaced: a newer goal came; set when_busy to queue to have both")
+        goal = Goal(handle)
+        self._goals.append(goal)
         done = Future(executor=self._node.executor)
         done.add_done_callback(lambda _: None)  # wakes the executor, which else comes back to us at its next event
         self._jobs.submit(lambda: done.set_result(self._carry_out(goal)))
         result: Generate.Result = await done
-        if self._current is goal:
-            self._current = None
+        self._goals.remove(goal)
         if result.success:
             handle.succeed()
         elif handle.is_cancel_requested:
