@@ -46,7 +46,7 @@ class Cell:
         self.joints = {arm: self.probe.publisher(JointState, f"{arm}/joint_states", 10) for arm in ARMS}
         self.observations = self.probe.publisher(PairMessage, "predicted/observation", LATCHED)
         self.videos = self.probe.publisher(VideoMessage, "predicted/video", LATCHED)
-        self.told = {}
+        self.told, self.says = {}, GripperTrack.example()
         self.tracks = {arm: self.probe.listen(TrackMessage, f"{arm}/track", LATCHED) for arm in ARMS}
 
     def close(self):
@@ -72,7 +72,7 @@ class Cell:
             foreseen=foreseen or {},
         )
         for arm, publisher in self.told.items():
-            track = dataclasses.replace(GripperTrack.example(), arm=arm, stamp_ns=stamp_ns)
+            track = dataclasses.replace(self.says, arm=arm, stamp_ns=stamp_ns)
             publisher.publish(conversions.message_from_track(track))
         self.observations.publish(conversions.message_from_pair(pair))
         self.videos.publish(conversions.message_from_video(video))
@@ -185,11 +185,25 @@ def test_a_video_waits_for_its_own_observation(cell):
     assert tracks["left"].stamp_ns == 61 * 10**9
 
 
+def test_the_tracker_is_less_sure_where_the_generator_contradicts_it(cell):
+    left = cell.track(30 * 10**9)["left"]
+    elsewhere = se3.translation(0.1, 0, 0) @ left.Ts_world_tcp
+    cell.says = dataclasses.replace(left, Ts_world_tcp=elsewhere, confidence=np.ones(FRAMES + 1))
+    cell.told = {"left": cell.probe.publisher(TrackMessage, "predicted/left/track", LATCHED)}
+    tracks = cell.track(31 * 10**9)
+    cell.told = {}
+    np.testing.assert_allclose(tracks["left"].Ts_world_tcp, left.Ts_world_tcp, atol=1e-3)
+    assert tracks["left"].inlier.all()
+    assert (tracks["left"].confidence == 0).all()
+    assert (tracks["right"].confidence > 0).all()
+
+
 def test_what_the_generator_tells_is_the_track_if_that_is_the_readout():
     cell = Cell("-p", "source:=plan_head")
+    cell.tell_joints = lambda stamp_ns: None  # which the generator's word needs not, but the other tests' tracker does
     try:
         cell.told = {arm: cell.probe.publisher(TrackMessage, f"predicted/{arm}/track", LATCHED) for arm in ARMS}
-        tracks = cell.track(10 * 10**9)
+        tracks = cell.track(50 * 10**9)
         for arm in ARMS:
             np.testing.assert_allclose(tracks[arm].Ts_world_tcp, GripperTrack.example().Ts_world_tcp)
     finally:

@@ -39,12 +39,13 @@ class World:
         self.planner = Planner(PlannerConfig(), MOUNTED_ARMS, [Box.example()])
 
     def _reader(self) -> Reader:
-        tracker = TrackerReader(*_gripper_and_arm())
+        teller = self.generator if isinstance(self.generator, TellsMotion) else None
         if self.config.readout == "tracker":
-            return tracker
-        if not isinstance(self.generator, TellsMotion):
+            return TrackerReader(*_gripper_and_arm(), generator=teller)
+        if teller is None:
             raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
-        return PlanReader(self.generator, tracker if self.config.readout == "fused" else None)
+        tracker = TrackerReader(*_gripper_and_arm()) if self.config.readout == "fused" else None
+        return PlanReader(teller, tracker)
 
     @property
     def drawn(self) -> Mapping[str, GripperTrack]:

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robo4d.pipeline import Observation, PlanReader
+from robo4d import pipeline
+from robo4d.pipeline import Observation, PlanReader, TrackerReader
 from robo4d.track import GripperTrack
 from robo4d.tracking.evidence import Reason
-from robo4d.tracking.plan_head import fuse
+from robo4d.tracking.plan_head import doubt, doubted_readout, fuse
 from robo4d.tracking.readout import Readout
 from robo4d.video import PointmapVideo
 
@@ -58,6 +59,22 @@ def test_where_neither_knows_the_gripper_the_tracker_says_why():
     assert fused.reasons == hidden
 
 
+def test_the_tracker_is_less_sure_where_the_generator_contradicts_it():
+    tracked = seen((0, np.nan, 0.03, 0.01, 0))
+    doubted = doubt(tracked, TOLD)
+    np.testing.assert_allclose(doubted.confidence, [0.9, 0, 0.9 * 0.4 / (1 - 0.9 * 0.6), 0.9, 0.9])
+    assert doubted.confidence[2] < 0.8
+    np.testing.assert_array_equal(doubted.Ts_world_tcp, tracked.Ts_world_tcp)
+    np.testing.assert_array_equal(doubted.inlier, tracked.inlier)
+    certain = dataclasses.replace(TOLD, confidence=np.ones(5))
+    assert doubt(seen((0, 0, 0.03, 0, 0), confidence=1.0), certain).confidence.tolist() == [1, 1, 0, 1, 1]
+
+
+def test_an_arm_that_the_generator_does_not_tell_of_stays_as_it_is():
+    tracked = Readout(tracks={"left": seen((0.03,) * 5)}, calibration=None)
+    assert doubted_readout(tracked, {}).tracks["left"] is tracked.tracks["left"]
+
+
 def test_readings_of_different_videos_are_refused():
     with pytest.raises(ValueError, match="same video"):
         fuse(seen(stamp_ns=1), TOLD)
@@ -71,3 +88,12 @@ def test_a_reader_believes_the_generator_or_says_where_the_video_contradicts_it(
     tracked = Readout(tracks={"left": seen((0, np.nan, 0.03, 0, 0))}, calibration=None)
     fused = PlanReader(generator, lambda video, observation: tracked)(*shown)
     assert fused.tracks["left"].reasons == ("", "", Reason.CONTRADICTED, "", "")
+
+
+def test_the_trackers_reader_doubts_what_the_generator_contradicts(monkeypatch):
+    tracked = Readout(tracks={"left": seen((0, 0, 0.03, 0, 0))}, calibration=None)
+    monkeypatch.setattr(pipeline, "remembering", lambda *_: tracked)
+    shown = (PointmapVideo.example(), Observation.example())
+    assert TrackerReader(None)(*shown) is tracked
+    heard = TrackerReader(None, generator=SimpleNamespace(told={"left": TOLD}))(*shown)
+    assert heard.tracks["left"].confidence[2] < 0.8

@@ -19,7 +19,7 @@ from robo4d.tracking import ArmRenderer, GripperPrior, GripperRenderer, Readout,
 from robo4d.tracking.clip import Clip
 from robo4d.tracking.drift import DriftLimits, drift
 from robo4d.tracking.panda import panda_arm, panda_gripper
-from robo4d.tracking.plan_head import fused_readout, plan_readout
+from robo4d.tracking.plan_head import doubted_readout, fused_readout, plan_readout
 from robo4d_ros import frames, parameters
 from robo4d_ros.conversions import header, message_from_track, pair_from_message, track_from_message, video_from_message
 from robo4d_ros.execution.arm_listener import LATCHED
@@ -76,7 +76,7 @@ class TrackerNode(Node):
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._diagnose)
         self.create_subscription(PairMessage, "predicted/observation", self._take_observation, 2)
         self.create_subscription(VideoMessage, "predicted/video", self._take_video, 2)
-        for arm in config.arms if config.source != "tracker" else ():
+        for arm in config.arms:
             self.create_subscription(TrackMessage, f"predicted/{arm}/track", self._take_told, 2)
 
     def close(self) -> None:
@@ -95,7 +95,8 @@ class TrackerNode(Node):
 
     def _take_told(self, message: TrackMessage) -> None:
         self._told[message.arm] = message
-        self._match()
+        if self._config.source != "tracker":
+            self._match()
 
     def _match(self) -> None:
         """Begin when the newest video and all that belongs to it are there, in whatever order they came."""
@@ -103,18 +104,22 @@ class TrackerNode(Node):
         if observation is None or video is None:
             return
         stamps = [frame.color.header.stamp for frame in (observation.n, observation.m)]
-        told = [message for message in self._told.values() if message.header.stamp == video.header.stamp]
+        told = self._told_of(video)
         waits = self._config.source != "tracker" and len(told) < len(self._config.arms)
         if video.header.stamp in stamps and not waits:
             self._jobs.submit(lambda: self._track(observation, video, told))
 
-    def _track(self, observation: PairMessage, video: VideoMessage, told: list[TrackMessage]) -> None:
+    def _told_of(self, video: VideoMessage) -> dict[str, TrackMessage]:
+        """What the generator has said of a video so far, by arm."""
+        return {arm: told for arm, told in list(self._told.items()) if told.header.stamp == video.header.stamp}
+
+    def _track(self, observation: PairMessage, video: VideoMessage, told: dict[str, TrackMessage]) -> None:
         if video is not self._video:  # a newer one waits
             return
         started = self.get_clock().now()
         try:
             pair = pair_from_message(observation)
-            readout = self._read(video, pair, {message.arm: track_from_message(message) for message in told})
+            readout = self._read(video, pair, told)
         except ValueError as error:
             self.get_logger().error(f"cannot track: {error}")
             return
@@ -129,12 +134,15 @@ class TrackerNode(Node):
         counts = ", ".join(f"{arm} {t.inlier.sum()} of {len(t.inlier)}" for arm, t in readout.tracks.items())
         self.get_logger().info(f"tracked in {took_s:.1f} s; poses to follow: {counts}")
 
-    def _read(self, video: VideoMessage, pair: RgbdPair, told: dict[str, GripperTrack]) -> Readout:
-        predicted = video_from_message(video)
-        if self._config.source == "plan_head":
-            return replace(plan_readout(told), calibration=Clip.from_video(predicted, pair).calibration)
+    def _read(self, video: VideoMessage, pair: RgbdPair, messages: dict[str, TrackMessage]) -> Readout:
+        predicted, source = video_from_message(video), self._config.source
+        if source == "plan_head":
+            calibration = Clip.from_video(predicted, pair).calibration
+            return replace(plan_readout(_tracks(messages)), calibration=calibration)
         tracked = self._engine.read(predicted, pair, self._priors(pair))
-        return tracked if self._config.source == "tracker" else fused_readout(tracked, told)
+        if source == "fused":
+            return fused_readout(tracked, _tracks(messages))
+        return doubted_readout(tracked, _tracks(messages | self._told_of(video)))  # by now it has come, if it comes
 
     def _diagnose(self) -> None:
         if self._views is not None:
@@ -165,6 +173,10 @@ class TrackerNode(Node):
             for arm, width in widths.items()
             if width is not None
         }
+
+
+def _tracks(messages: dict[str, TrackMessage]) -> dict[str, GripperTrack]:
+    return {arm: track_from_message(message) for arm, message in messages.items()}
 
 
 def doubts(track: GripperTrack) -> str:
