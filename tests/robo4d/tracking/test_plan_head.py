@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from box_scene import MODEL
 
 from robo4d import pipeline
 from robo4d.pipeline import Observation, PlanReader, TrackerReader
@@ -10,6 +11,7 @@ from robo4d.track import GripperTrack
 from robo4d.tracking.evidence import Reason
 from robo4d.tracking.plan_head import doubt, doubted_readout, fuse
 from robo4d.tracking.readout import Readout
+from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 
 TOLD = dataclasses.replace(GripperTrack.example(), confidence=np.full(5, 0.6))
@@ -94,6 +96,6 @@ def test_the_trackers_reader_doubts_what_the_generator_contradicts(monkeypatch):
     tracked = Readout(tracks={"left": seen((0, 0, 0.03, 0, 0))}, calibration=None)
     monkeypatch.setattr(pipeline, "remembering", lambda *_: tracked)
     shown = (PointmapVideo.example(), Observation.example())
-    assert TrackerReader(None)(*shown) is tracked
-    heard = TrackerReader(None, generator=SimpleNamespace(told={"left": TOLD}))(*shown)
+    assert TrackerReader(GripperRenderer(MODEL))(*shown) is tracked
+    heard = TrackerReader(GripperRenderer(MODEL), generator=SimpleNamespace(told={"left": TOLD}))(*shown)
     assert heard.tracks["left"].confidence[2] < 0.8
