@@ -76,7 +76,7 @@ def collect(
     states_only: bool = False,
     workers: int = 2,
 ) -> None:
-    """Record demonstrations. Called again, it goes on where it stopped.
+    """Record demonstrations, by default as the paper did (section 4.1). Called again, it goes on where it stopped.
 
     Args:
         out: Folder of the data set; calls with other tasks, distributions or seeds may share it.

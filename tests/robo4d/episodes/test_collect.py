@@ -1,4 +1,5 @@
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from PIL import Image
 
 from robo4d.cli import main
 from robo4d.episodes import open_dataset, read_episode
+from robo4d.episodes.collect import collect
 from robo4d.episodes.states import read_states
 
 pytestmark = pytest.mark.gl
@@ -25,6 +27,12 @@ def run(*arguments):
     with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     return end.value.code
+
+
+def test_the_defaults_are_the_protocol_of_the_paper():
+    defaults = {name: parameter.default for name, parameter in inspect.signature(collect).parameters.items()}
+    named = ("task", "episodes", "views", "size")
+    assert [defaults[name] for name in named] == ["all", 25, 16, "256x320"]
 
 
 def images(folder):

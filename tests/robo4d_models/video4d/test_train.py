@@ -17,6 +17,7 @@ from robo4d_models.video4d.planning import KeyframePlanner
 from robo4d_models.video4d.refiner import RefinerConfig
 from robo4d_models.video4d.train import TrainConfig, train
 from robo4d_models.video4d.trainer import Trainer, Training
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import Dataset
 
 CONFIG = TrainConfig(
@@ -126,6 +127,19 @@ def test_only_the_last_checkpoints_stay(uninterrupted):
 def test_all_files_of_a_run_are_small(uninterrupted):
     """A machine without a network may return none that is larger."""
     assert max(path.stat().st_size for path in uninterrupted.rglob("*")) < 16 * 2**20
+
+
+def test_a_slice_ends_with_a_checkpoint_and_weights_for_use(samples, tmp_path):
+    config = replace(CONFIG, checkpoint_every_s=1e9)
+    train(data=samples, out=tmp_path, part="segmenter", tasks=TASKS, config=config, slice_minutes=0)
+    assert checkpoints.newest(tmp_path / "segmenter").name == "checkpoint-000000001.pt"
+    assert (tmp_path / "segmenter.safetensors").is_file()
+
+
+def test_tensorboard_has_the_curves_too(uninterrupted):
+    events = EventAccumulator(str(uninterrupted / "plan/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/total")] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in events.Scalars("validation/next_mm")] == [6]
 
 
 def test_what_a_run_is_measured_on_stays_while_samples_come_in(samples, tmp_path):
