@@ -21,7 +21,7 @@ from robo4d.rgbd import RgbdPair
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.held import GraspMemory
-from robo4d.tracking.plan_head import doubted_readout, fused_readout, plan_readout
+from robo4d.tracking.plan_head import fused_readout, plan_readout
 from robo4d.tracking.readout import Readout, ReadoutConfig, remembering, track_video
 from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
@@ -63,20 +63,12 @@ class TrackerReader:
         renderer: The gripper.
         arm: The arm behind it; without one, the gripper is followed alone.
         config: How to read.
-        generator: The one that made the video, if it tells where it has drawn the grippers: poses that it contradicts
-            get less confidence.
     """
 
     def __init__(
-        self,
-        renderer: GripperRenderer,
-        arm: ArmRenderer | None = None,
-        config: ReadoutConfig | None = None,
-        *,
-        generator: TellsMotion | None = None,
+        self, renderer: GripperRenderer, arm: ArmRenderer | None = None, config: ReadoutConfig | None = None
     ) -> None:
         self._renderer, self._arm, self._config = renderer, arm, config or ReadoutConfig()
-        self._generator = generator
         self._memory = GraspMemory()
 
     def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
@@ -87,8 +79,7 @@ class TrackerReader:
                 video, observation.pair, priors=priors, renderer=self._renderer, arm=self._arm, config=self._config
             )
 
-        readout = remembering(self._memory, observation.grippers, read)
-        return doubted_readout(readout, self._generator.told) if self._generator else readout
+        return remembering(self._memory, observation.grippers, read)
 
 
 class PlanReader:

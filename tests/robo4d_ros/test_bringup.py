@@ -217,3 +217,8 @@ def test_a_node_that_is_stopped_while_it_is_still_loading_says_nothing(start):
     node.signal(signal.SIGINT)
     assert node.wait() == -signal.SIGINT
     assert not any("Traceback" in line for line in node.lines)
+
+
+def test_the_tracker_does_not_hear_an_oracle():
+    assert _trackers_parameters(generator="oracle", sim="true")["heeds_generator"] is False
+    assert "heeds_generator" not in _trackers_parameters()

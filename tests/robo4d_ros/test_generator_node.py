@@ -183,8 +183,8 @@ def test_how_sure_the_places_of_cameras_are_is_on_diagnostics(probe, monkeypatch
     monkeypatch.setattr(models, "oracle", lambda *_: Finder)
     found = probe.listen(DiagnosticArray, "/diagnostics")
     context = rclpy.Context()
-    options = ["--ros-args", "-p", "generator:=oracle", "-p", "cameras.diagnostics_period_s:=0.1"]
-    rclpy.init(context=context, args=options)
+    options = "-r __ns:=/finder -p generator:=oracle -p cameras.diagnostics_period_s:=0.1"
+    rclpy.init(context=context, args=["--ros-args", *options.split()])
     node = GeneratorNode(context=context)
     monkeypatch.setattr(node, "_fresh_pair", lambda goal: RgbdPair.example())
     executor = SingleThreadedExecutor(context=context)
@@ -193,9 +193,9 @@ def test_how_sure_the_places_of_cameras_are_is_on_diagnostics(probe, monkeypatch
     thread.start()
     try:
         for level in (Level.OK, Level.ERROR):
-            result = probe.send_goal(Generate, "generate", Generate.Goal()).result().result
+            result = probe.send_goal(Generate, "finder/generate", Generate.Goal()).result().result
             assert result.success == (level is Level.OK)
-            wanted = ("/generator: places of the cameras", bytes([level]))
+            wanted = ("/finder/generator: places of the cameras", bytes([level]))
             message = found.wait(lambda m, wanted=wanted: (m.status[0].name, m.status[0].level) == wanted)
             assert [(value.key, value.value) for value in message.status[0].values] == [("overlap", "0.5")]
     finally:

@@ -267,12 +267,14 @@ class PlanModel(nn.Module):
         q = rearrange(self.vote_query(queries), "b q (h c) -> b h q c", h=heads) / math.sqrt(self.config.vote_width)
         logits = (q @ keys.transpose(-1, -2)).float()
         attention = torch.where(usable[:, None, None], logits, -1e4).softmax(dim=-1)
-        votes = attention @ torch.where(usable[:, None, :, None], candidates, 0.0)
         weights = self.vote_weight(queries).float().softmax(dim=-1)
+        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 would round places to millimetres
+            votes = attention @ torch.where(usable[:, None, :, None], candidates, 0.0)
+            position = torch.einsum("bqh,bhqc->bqc", weights, votes)
         values = torch.cat([self.vote_value(located), self.vote_state_value(state)], dim=1)
         values = rearrange(values, "b n (h c) -> b h n c", h=heads)
         seen = rearrange(attention.to(values.dtype) @ values, "b h q c -> b q (h c)")
-        return torch.einsum("bqh,bhqc->bqc", weights, votes), seen
+        return position, seen
 
     @torch.no_grad()
     def sample(

@@ -39,13 +39,13 @@ class World:
         self.planner = Planner(PlannerConfig(), MOUNTED_ARMS, [Box.example()])
 
     def _reader(self) -> Reader:
-        teller = self.generator if isinstance(self.generator, TellsMotion) else None
+        # It never hears the generator: what the video alone tells is measured, and the oracle would tell the truth.
+        tracker = TrackerReader(*_gripper_and_arm())
         if self.config.readout == "tracker":
-            return TrackerReader(*_gripper_and_arm(), generator=teller)
-        if teller is None:
+            return tracker
+        if not isinstance(self.generator, TellsMotion):
             raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
-        tracker = TrackerReader(*_gripper_and_arm()) if self.config.readout == "fused" else None
-        return PlanReader(teller, tracker)
+        return PlanReader(self.generator, tracker if self.config.readout == "fused" else None)
 
     @property
     def drawn(self) -> Mapping[str, GripperTrack]:

@@ -3,15 +3,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from box_scene import MODEL
 
-from robo4d import pipeline
-from robo4d.pipeline import Observation, PlanReader, TrackerReader
+from robo4d.pipeline import Observation, PlanReader
 from robo4d.track import GripperTrack
 from robo4d.tracking.evidence import Reason
 from robo4d.tracking.plan_head import doubt, doubted_readout, fuse
 from robo4d.tracking.readout import Readout
-from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 
 TOLD = dataclasses.replace(GripperTrack.example(), confidence=np.full(5, 0.6))
@@ -90,12 +87,3 @@ def test_a_reader_believes_the_generator_or_says_where_the_video_contradicts_it(
     tracked = Readout(tracks={"left": seen((0, np.nan, 0.03, 0, 0))}, calibration=None)
     fused = PlanReader(generator, lambda video, observation: tracked)(*shown)
     assert fused.tracks["left"].reasons == ("", "", Reason.CONTRADICTED, "", "")
-
-
-def test_the_trackers_reader_doubts_what_the_generator_contradicts(monkeypatch):
-    tracked = Readout(tracks={"left": seen((0, 0, 0.03, 0, 0))}, calibration=None)
-    monkeypatch.setattr(pipeline, "remembering", lambda *_: tracked)
-    shown = (PointmapVideo.example(), Observation.example())
-    assert TrackerReader(GripperRenderer(MODEL))(*shown) is tracked
-    heard = TrackerReader(GripperRenderer(MODEL), generator=SimpleNamespace(told={"left": TOLD}))(*shown)
-    assert heard.tracks["left"].confidence[2] < 0.8

@@ -9,6 +9,9 @@ from robo4d_models.video4d.facing import facings, surface_normals
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
 from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanModelConfig
+from robo4d_models.video4d.planning import load_plan_model
+
+from robo4d import shipped
 
 SMALL = PlanModelConfig(widths=(16, 32, 64), flow_width=64)
 
@@ -97,6 +100,15 @@ def test_without_the_robots_state_nothing_of_it_matters(samples):
     sample.observation.tcp.normal_()
     sample.observation.width.normal_()
     torch.testing.assert_close(network(sample.observation).position, first.position)
+
+
+def test_bfloat16_does_not_round_places(samples):
+    trained, observation = load_plan_model(shipped.TINY / "plan.safetensors"), batch(samples).observation
+    with torch.no_grad():
+        exact = trained(observation).position
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = trained(observation).position
+    assert (rounded - exact).norm(dim=-1).median() < 5e-4
 
 
 def test_the_order_of_the_views_does_not_matter(samples):

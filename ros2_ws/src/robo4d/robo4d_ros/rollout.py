@@ -115,6 +115,7 @@ def node_parameters(config: RolloutConfig) -> dict[str, dict[str, dict[str, obje
             "oracle_misalignment_m": config.degradation.misalignment_m,
             "oracle_misalignment_deg": config.degradation.misalignment_deg,
         },
+        "tracker": {"heeds_generator": False},
         "session": {"session.max_looks": config.max_looks, "session.max_attempts": _REFUSALS},
     }
     return {f"/**/{node}": {"ros__parameters": parameters} for node, parameters in of.items()}

@@ -49,6 +49,9 @@ class TrackerConfig:
     source: Literal["tracker", "plan_head", "fused"] = "tracker"
     """Who tells where the grippers go: the engine, which follows them through the video as the paper does; the
     generator, by its `predicted/<arm>/track`; or the one held against the other."""
+    heeds_generator: bool = True
+    """With source tracker: whether poses that the generator contradicts get less confidence. Not with the oracle, which
+    would tell the truth, nor where the video alone is to be measured."""
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
     drift: DriftLimits = field(default_factory=DriftLimits)
 
@@ -142,6 +145,8 @@ class TrackerNode(Node):
         tracked = self._engine.read(predicted, pair, self._priors(pair))
         if source == "fused":
             return fused_readout(tracked, _tracks(messages))
+        if not self._config.heeds_generator:
+            return tracked
         return doubted_readout(tracked, _tracks(messages | self._told_of(video)))  # by now it has come, if it comes
 
     def _diagnose(self) -> None:

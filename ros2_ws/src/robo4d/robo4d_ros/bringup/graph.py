@@ -117,6 +117,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
         ValueError: there is none.
     """
     task, robot, opening = {"task": config.task}, {"robot": config.robot}, _opening(config)
+    heard = {"heeds_generator": False} if config.generator == "oracle" else {}
     works, patience = bool(config.generator), _SIM_PATIENCE if config.sim else {}
     session = {"session.auto_approve": config.auto_approve, "session.max_attempts": 6 if config.auto_approve else 3}
     table: list[tuple[bool, str, OnExit, dict[str, bool | int | float | str]]] = [
@@ -125,7 +126,7 @@ def nodes(config: BringupConfig) -> list[NodeSpec]:
         (config.expert, "expert", "ignore", task),
         (works, "executor", "shutdown", robot),
         (works, "generator", "restart", {**task, **robot, "generator": config.generator}),
-        (works, "tracker", "restart", {**robot, **opening, "source": config.readout}),
+        (works, "tracker", "restart", {**robot, **opening, **heard, "source": config.readout}),
         (works, "planner", "restart", {"cell.robot": config.robot}),
         (bool(config.bag), "recorder", "ignore", {"path": config.bag}),
         (works and config.session, "session", "restart", session),
