@@ -43,14 +43,14 @@ def depth_errors(
         count_missing: The paper's evaluation leaves pixels out where nothing (or a negative depth) is predicted, which
             rewards a model for silence. With this, each of them counts as a relative error of 1, and not for delta_1.
 
-    Raises:
-        ValueError: no pixel is left to compare.
+    Returns:
+        NaN where no pixel is left to compare, as in a video that is colours only.
     """
     measured = true > 0 if of is None else (true > 0) & of
     both = measured & (predicted > 0)
     counted = measured if count_missing else both
     if not counted.any():
-        raise ValueError("there is no pixel with a true and a predicted depth")
+        return DepthErrors(abs_rel=float("nan"), delta1=float("nan"), missing=float("nan"))
     t, p = true[both], predicted[both]
     relative, within = np.abs(p - t) / t, np.maximum(p / t, t / p) < _RATIO
     silent = int(counted.sum()) - len(t)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d.evaluation.appearance import psnr, ssim
-from robo4d.evaluation.depth import DepthErrors, depth_errors
+from robo4d.evaluation.depth import depth_errors
 from robo4d.evaluation.overlap import mean_cross_view_iou
 from robo4d.geometry import se3
 from robo4d.geometry.pointmap import Pointmap
@@ -113,8 +113,8 @@ def score_video(
             f"{predicted.times_s} s and {truth.video.valid.shape} at {truth.video.times_s} s"
         )
     z, true_z = (np.where(v.valid, v.points[..., 2], 0).astype(float) for v in (predicted, truth.video))
-    paper = [_depth_errors(z[v], true_z[v]) for v in range(2)]
-    strict = [_depth_errors(z[v], true_z[v], count_missing=True) for v in range(2)]
+    paper = [depth_errors(z[v], true_z[v]) for v in range(2)]
+    strict = [depth_errors(z[v], true_z[v], count_missing=True) for v in range(2)]
     moved = np.linalg.norm(truth.video.points - truth.observed.points, axis=-1) > _MOVED_M
     distance = np.linalg.norm(predicted.points - truth.video.points, axis=-1)
     shown = {arm: mask & predicted.valid for arm, mask in (gripper or truth.gripper).items()}
@@ -135,8 +135,8 @@ def score_video(
         abs_rel_all_m=strict[1].abs_rel,
         delta1_all_n=strict[0].delta1,
         delta1_all_m=strict[1].delta1,
-        abs_rel_moved=_depth_errors(z, true_z, of=moved, count_missing=True).abs_rel,
-        abs_rel_still=_depth_errors(z, true_z, of=~moved, count_missing=True).abs_rel,
+        abs_rel_moved=depth_errors(z, true_z, of=moved, count_missing=True).abs_rel,
+        abs_rel_still=depth_errors(z, true_z, of=~moved, count_missing=True).abs_rel,
         psnr=psnr(predicted.rgb, truth.video.rgb),
         ssim=float(np.mean([ssim(predicted.rgb[v], truth.video.rgb[v]) for v in range(2)])),
         miou=miou,
@@ -170,17 +170,3 @@ def cross_view_error(predicted: PointmapVideo, observed: PointmapVideo) -> tuple
     shift = np.linalg.norm(se3.apply(T_predicted_true, middle) - middle)
     _, angle = se3.distance(T_predicted_true, np.eye(4))
     return 1000 * float(shift), float(np.degrees(angle))
-
-
-def _depth_errors(
-    predicted: Float[Array, "*b"],
-    true: Float[Array, "*b"],
-    *,
-    of: Bool[Array, "*b"] | None = None,
-    count_missing: bool = False,
-) -> DepthErrors:
-    """As `depth_errors`; NaN where there is nothing to compare, as in a video that is colours only."""
-    try:
-        return depth_errors(predicted, true, of=of, count_missing=count_missing)
-    except ValueError:
-        return DepthErrors(abs_rel=float("nan"), delta1=float("nan"), missing=float("nan"))
