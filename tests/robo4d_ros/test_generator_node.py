@@ -1,5 +1,6 @@
 """The generator as a process, with the oracle of the simulated cell; and its action by itself."""
 
+import itertools
 import sys
 import threading
 import time
@@ -207,12 +208,19 @@ def test_how_sure_the_places_of_cameras_are_is_on_diagnostics(probe, monkeypatch
 
 
 class Painter:
-    """An action server whose videos are made when the test says so."""
+    """An action server whose videos are made when the test says so.
+
+    Each has a namespace of its own: a client that still sees the one before may lose its goal.
+    """
+
+    numbers = itertools.count()
 
     def __init__(self, when_busy):
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.node = rclpy.create_node("painter", namespace="studio", context=self.context)
+        studio = f"studio_{next(self.numbers)}"
+        self.generate = f"{studio}/generate"
+        self.node = rclpy.create_node("painter", namespace=studio, context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.jobs = Jobs(self.node, "painting")
@@ -246,9 +254,9 @@ def painter(request):
 
 
 def two_goals(painter, probe):
-    goals = [probe.send_goal(Generate, "studio/generate", Generate.Goal(seed=1))]
+    goals = [probe.send_goal(Generate, painter.generate, Generate.Goal(seed=1))]
     assert painter.begun.acquire(timeout=20)
-    return [*goals, probe.send_goal(Generate, "studio/generate", Generate.Goal(seed=2))]
+    return [*goals, probe.send_goal(Generate, painter.generate, Generate.Goal(seed=2))]
 
 
 @pytest.mark.parametrize("painter", ["refuse"], indirect=True)
@@ -292,7 +300,7 @@ def test_all_goals_are_given_up_at_the_end(painter, probe):
 @pytest.mark.parametrize("painter", ["refuse"], indirect=True)
 def test_a_model_that_fails_is_told_and_the_node_stays_up(painter, probe):
     painter.brush.release()
-    result = probe.send_goal(Generate, "studio/generate", Generate.Goal(seed=13)).result().result
+    result = probe.send_goal(Generate, painter.generate, Generate.Goal(seed=13)).result().result
     assert "RuntimeError: no paint left" in result.message
     painter.brush.release()
-    assert probe.send_goal(Generate, "studio/generate", Generate.Goal(seed=1)).result().result.success
+    assert probe.send_goal(Generate, painter.generate, Generate.Goal(seed=1)).result().result.success
