@@ -25,8 +25,8 @@ from torch.utils.data import Dataset
 
 from robo4d import shipped
 from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.batches import Augmentation, PlanBatches, RefinerBatches
 from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
-from robo4d_models.video4d.data import Augmentation, PlanBatches, RefinerBatches
 from robo4d_models.video4d.measuring import PeakMemory, machine_name, seconds_of
 from robo4d_models.video4d.pipeline import WITNESSES, TinyConfig, TinyGenerator
 from robo4d_models.video4d.planning import load_plan_model

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robo4d_models.video4d.data import PlanSample
+from robo4d_models.video4d.batches import PlanSample
 from robo4d_models.video4d.losses import straight_path_loss
 from robo4d_models.video4d.plan_model import FlowHead, PlanModel
 from robo4d_models.video4d.planning import load_plan_model

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from robo4d_models.video4d.batches import PlanBatches, PlanSample
 from robo4d_models.video4d.coding import PLAN_SIZE
-from robo4d_models.video4d.data import PlanBatches, PlanSample, SampleFolder
+from robo4d_models.video4d.data import SampleFolder
 from robo4d_models.video4d.few_step import FOLDER, REFERENCE_STEPS
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.plan_model import PlanModel

@@ -22,8 +22,9 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from robo4d.geometry import Intrinsics
+from robo4d_models.video4d.batches import Augmentation
 from robo4d_models.video4d.coding import WORKSPACE_CENTRE, WORKSPACE_SCALE, resize_nearest
-from robo4d_models.video4d.data import Augmentation, SampleFolder, stored_view
+from robo4d_models.video4d.data import SampleFolder, stored_view
 from robo4d_models.video4d.facing import surface_normals
 from robo4d_models.video4d.plan_model import DecoderLayer, ResidualBlock
 
@@ -153,7 +154,7 @@ def encode_view(rgb: UInt8[Array, "h w 3"], depth: Float[Array, "h w"], intrinsi
 
 
 class SceneBatches(Dataset[SceneSample]):
-    """Batches of views, of which each two that follow each other show one moment; see `data.PlanBatches`."""
+    """Batches of views, of which each two that follow each other show one moment; see `batches.PlanBatches`."""
 
     def __init__(
         self, folder: SampleFolder, *, batch: int, seed: int, augmentation: Augmentation | None, length: int

@@ -18,17 +18,16 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
-from robo4d_models.video4d.data import (
+from robo4d_models.video4d.batches import (
     Augmentation,
-    NoSamples,
     PlanBatches,
     PlanSample,
     RefinerBatches,
     RefinerSample,
-    SampleFolder,
     SegmenterBatches,
 )
+from robo4d_models.video4d.coding import PLAN_SIZE, TASKS
+from robo4d_models.video4d.data import NoSamples, SampleFolder
 from robo4d_models.video4d.few_step import begin_student, few_step_errors, few_step_losses
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
 from robo4d_models.video4d.places import localiser_errors

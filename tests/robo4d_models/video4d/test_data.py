@@ -3,7 +3,8 @@ import shutil
 import numpy as np
 import pytest
 from ball_world import TASK, moment, plates
-from robo4d_models.video4d.data import NoSamples, PlanBatches, RefinerBatches, SampleFolder
+from robo4d_models.video4d.batches import PlanBatches, RefinerBatches
+from robo4d_models.video4d.data import NoSamples, SampleFolder
 
 
 def batches(folder):

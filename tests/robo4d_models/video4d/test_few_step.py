@@ -6,7 +6,8 @@ import pytest
 import torch
 from robo4d_models.evaluate import evaluate
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.data import SampleFolder, plan_sample
+from robo4d_models.video4d.batches import plan_sample
+from robo4d_models.video4d.data import SampleFolder
 from robo4d_models.video4d.few_step import few_step_errors, few_step_losses
 from robo4d_models.video4d.flow_quality import energy_distance
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig

@@ -5,8 +5,9 @@ import pytest
 import torch
 from ball_world import BALL, above, pair, plates
 from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.batches import Augmentation
 from robo4d_models.video4d.coding import RobotState
-from robo4d_models.video4d.data import Augmentation, SampleFolder
+from robo4d_models.video4d.data import SampleFolder
 from robo4d_models.video4d.localiser import LEAST_OVERLAP, Localisation, Localiser
 from robo4d_models.video4d.places import Places, localiser_errors, places_by
 from robo4d_models.video4d.scene_coordinates import (

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from robo4d_models.video4d.data import SampleFolder, plan_sample
+from robo4d_models.video4d.batches import plan_sample
+from robo4d_models.video4d.data import SampleFolder
 from robo4d_models.video4d.losses import flow_loss
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig
 

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from robo4d_models.video4d.batches import Augmentation, plan_sample
 from robo4d_models.video4d.coding import rotation_to_6d
-from robo4d_models.video4d.data import Augmentation, SampleFolder, plan_sample
+from robo4d_models.video4d.data import SampleFolder
 from robo4d_models.video4d.facing import facings, surface_normals
 from robo4d_models.video4d.keyframes import NOW
 from robo4d_models.video4d.losses import flow_loss, plan_errors, plan_losses
