@@ -19,6 +19,7 @@ mapfile -t shell_scripts < <(git grep -lE '^#!.*(bash|sh)$' -- scripts docker .c
 check format ruff format --check .
 check lint ruff check .
 check types pyright
+check calls pyright -p ros2_ws/src/robo4d
 check imports lint-imports
 check spelling typos
 check yaml yamllint --strict "${workflows[@]}"

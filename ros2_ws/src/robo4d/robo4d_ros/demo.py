@@ -158,7 +158,7 @@ def _write(pairs: list[RgbdPair], config: DemoConfig, *, reached: bool) -> None:
         row_titles=[f"camera {view}\n{kind}" for view in "nm" for kind in ("colour", "depth")],
         tile_height=_SHEET_TILE,
         depth_range=_DEPTH_RANGE_M,
-        with_labels=False,
+        labels=(),
     )
     Image.fromarray(sheet).save(config.out.with_suffix(".png"))
     with imageio.get_writer(
@@ -173,7 +173,7 @@ def _write(pairs: list[RgbdPair], config: DemoConfig, *, reached: bool) -> None:
                 row_titles=["camera n", "camera m"],
                 tile_height=_VIDEO_TILE,
                 depth_range=_DEPTH_RANGE_M,
-                with_labels=False,
+                labels=(),
             )
             video.append_data(frame)
 

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,10 @@ def reference() -> str:
 
 def _section(name: str, overrides: Sequence[Parameter]) -> str:
     module = importlib.import_module(f"robo4d_ros.{name}_node")
-    kind = next(k for _, k in inspect.getmembers(module, inspect.isclass) if k.__module__ == module.__name__ and _is(k))
-    node: Node = kind(parameter_overrides=list(overrides))
+    make: Callable[..., Node] = next(
+        k for _, k in inspect.getmembers(module, inspect.isclass) if k.__module__ == module.__name__ and _is(k)
+    )
+    node = make(parameter_overrides=list(overrides))
     try:
         given = {parameter.name for parameter in overrides}
         parts = [f"## {name}\n\n{(module.__doc__ or '').strip()}\n", _topics(node), _calls(node), _set(node, given)]
