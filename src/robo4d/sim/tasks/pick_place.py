@@ -16,7 +16,7 @@ from robo4d.sim.scene import T_WORLD_BASE, T_WORLD_HOME
 from robo4d.sim.state import MAX_WIDTH, ArmCommand, ArmState, CellState
 from robo4d.sim.tasks.motion import Path
 
-APPROACH, RETREAT = 0.10, 0.15
+APPROACH, RETREAT = 0.10, 0.22
 """Length of the straight way along the approach direction to a grasp, and back from it [m]."""
 _HOLD_S = 0.9
 """From the command to close to the start of the motion, if the width is right by then."""
