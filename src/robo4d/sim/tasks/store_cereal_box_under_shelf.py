@@ -14,9 +14,10 @@ from robo4d.sim.tasks.task import Expert, Spread, Start, gripper_is_away, planar
 
 BOX = np.array([0.035, 0.0225, 0.075])
 """Half extents of the box: depth, thickness, height [m], the size of a single serving."""
-T_WORLD_SHELF = se3.translation(0.62, 0.10, 0) @ turned_about_z(np.deg2rad(15))
-"""The middle of the shelf's footprint, its open side towards the robots, turned away from the left arm's line of reach:
-were the gripper in line with the forearm, its wrist would be singular."""
+T_WORLD_SHELF = se3.translation(0.73, 0.12, 0) @ turned_about_z(np.deg2rad(10))
+"""The middle of the shelf's footprint, its open side towards the robots. It is turned away from the left arm's line of
+reach, as the wrist of a gripper in line with the forearm is singular, and stands far enough out for the elbow not to
+fold, near enough that one course of the elbow serves all of the task."""
 _DEPTH, _WIDTH = 0.11, 0.19
 """Half depth and half inner width of the shelf [m]."""
 _BOARD = 0.009
