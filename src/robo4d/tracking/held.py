@@ -22,6 +22,8 @@ _ACROSS_M = 0.09
 """How far it may reach to either side, across the direction in which the fingers open [m]."""
 _PADS_M = 0.03
 """How far the fingers' pads reach back from the tool centre point [m]: what is between them is held, whatever it is."""
+_ARM_M = 0.20
+"""How far from the line of approach, behind the pads, there may be an arm [m]: what is seen there may be that."""
 _SPARE_M = 0.015
 """How far it may be wider than the gripper's opening, on either side [m]."""
 _GRIPPER_M = 0.025
@@ -108,6 +110,7 @@ class HeldObject:
         model, self._T_world_hand, self._tolerance_m = renderer.model, T_world_hand, tolerance_m
         self._opening_m = opening_m
         approach, along = model.T_hand_tcp[:3, 2], model.opening_axis
+        self._T_tcp_hand = se3.inverse(model.T_hand_tcp)
         axes = np.stack([along, np.cross(approach, along), approach])
         low = np.array([-opening_m / 2 - _SPARE_M, -_ACROSS_M, -_BEFORE_TCP_M])
         high = np.array([opening_m / 2 + _SPARE_M, _ACROSS_M, _BEYOND_TCP_M])
@@ -170,8 +173,14 @@ class HeldObject:
             for place in np.unique(last[last >= 0]):
                 if self._moved_m(places[place], T_world_hand) >= _MOVED_M:
                     seen, _, _ = self._look(places[place], views[t])
-                    left[t] |= seen & (last == place)
+                    in_arm = self._in_arm(se3.inverse(T_world_hand) @ places[place])
+                    left[t] |= seen & ~in_arm & (last == place)
         return left
+
+    def _in_arm(self, T_now_before: Float[Array, "4 4"]) -> Bool[Array, " n"]:
+        """Which points, where an earlier hand had them, are where the arm of a present one may be."""
+        points_tcp = se3.apply(self._T_tcp_hand @ T_now_before, self._points_hand)
+        return (points_tcp[:, 2] < -_PADS_M) & (np.hypot(points_tcp[:, 0], points_tcp[:, 1]) < _ARM_M)
 
     def _look(
         self, T_world_hand: Float[Array, "4 4"], views: Sequence[DepthView]

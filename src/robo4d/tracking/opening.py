@@ -40,6 +40,8 @@ _CHANGE, _CHANGE_MOVING = 0.5, 0.4
 """What a change costs, in readings against it, and what more while the hand moves: less than one reading together."""
 _SLOW_M, _HURRY_M = 0.01, 0.03
 """Way between two frames [m] up to which a hand stands, and from which it is in full motion."""
+_WAITING = 0.7
+"""What a hand that has not moved yet counts as, of full motion: every clip begins with one that stands."""
 _HIDDEN = 2
 """Frames without a reading before a single one that suffices for a change: nothing has been seen since it."""
 _FEWEST_PIXELS = 3
@@ -190,8 +192,8 @@ class OpenRule:
 
         It weighs the whole clip, as Viterbi's algorithm does. Readings that are NaN or within the hysteresis say
         nothing; where a change falls among such, it is where the hand moves least, as hands stand still to grasp; if
-        it stands more than once, it is the last time, as it stands in the beginning anyway. What the gripper itself
-        reports in frame 0 outdoes any reading of that frame.
+        it stands more than once, it is the last time. That it stands in the beginning says little, as it always does.
+        What the gripper itself reports in frame 0 outdoes any reading of that frame.
 
         Args:
             opening_m: The readings [m].
@@ -203,6 +205,8 @@ class OpenRule:
         clear[0] = False
         speaking = np.stack([clear & (offset < 0), clear & (offset > 0)]).cumsum(axis=1)  # for closed, for open
         moving = np.zeros(count) if moved_m is None else np.clip((moved_m - _SLOW_M) / (_HURRY_M - _SLOW_M), 0, 1)
+        if moving.any():
+            moving[: np.argmax(moving > 0)] = _WAITING
         change = _CHANGE + _CHANGE_MOVING * moving
         # Cost of the best course up to each frame that ends in each state, and the frame in which that state begins.
         cost, begins = np.full((2, count), np.inf), np.zeros((2, count), int)

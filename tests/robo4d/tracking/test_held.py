@@ -54,6 +54,21 @@ def test_what_is_seen_where_the_hand_had_it_was_left_there():
     np.testing.assert_array_equal(held.watch(list(hands[1:]), views[1:]).told, [1, 0, 0])
 
 
+def test_an_arm_that_reaches_in_after_its_hand_is_not_the_thing():
+    """The thing is out of sight in the end, and where the hand had it last, there is the arm now."""
+    hands = path(4, step=(0.0, 0.0, -0.07))
+    cover = [Box((-0.3, -0.3, 0.065), (0.3, 0.3, 0.07), T) for T in hands]
+    arm = [Box((-0.06, -WIDTH_M / 2, -0.3), (0.06, WIDTH_M / 2, 0.06), T) for T in hands]
+    hiding = [[], [], *([cover[t], arm[t]] for t in (2, 3))]
+    things = [[_thing(T), *more] for T, more in zip(hands, hiding, strict=True)]
+    moments = _moments(things, hands)
+    views = [Judge(RENDERER, 0.015).views(m) for m in moments]
+    held = HeldObject(RENDERER, hands[0], WIDTH_M, views[0], 0.015)
+    told = held.watch(list(hands[1:]), views[1:]).told
+    assert told[0] == 1
+    assert not np.any(told == 0)
+
+
 def test_what_was_left_at_once_is_not_held_either():
     np.testing.assert_array_equal(_told([[_thing(HANDS[0])]] * 4), [0, 0, 0])
 

@@ -115,6 +115,13 @@ def test_a_change_that_is_not_seen_is_where_the_hand_moves_least():
     np.testing.assert_array_equal(in_full_motion, [False] * 5 + [True] * 2)
 
 
+def test_that_a_hand_stands_in_the_beginning_does_not_date_a_change():
+    readings = np.array([np.nan] * 7 + [0.08, 0.08])
+    moved_m = np.array([0.0, 0.0, 0.0, 0.06, 0.05, 0.015, 0.05, 0.06, 0.06])
+    expected = [False] * 5 + [True] * 4
+    np.testing.assert_array_equal(OpenRule().decide(readings, initially_open=False, moved_m=moved_m), expected)
+
+
 @pytest.mark.parametrize("change", [{"dwell": 0}, {"hysteresis_m": 0.1}])
 def test_rules_that_cannot_decide_are_refused(change):
     with pytest.raises(ValueError, match="dwell >= 1"):
