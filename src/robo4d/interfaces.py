@@ -1,6 +1,7 @@
 """What the parts promise each other. Each has an embedded default that needs no GPU, and the part that a lab uses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, UInt8
@@ -40,6 +41,39 @@ class TellsMotion(Protocol):
     @property
     def told(self) -> Mapping[str, GripperTrack]:
         """The motion of each arm's gripper in the last video, by arm; empty before the first."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldVideo:
+    """A video, and where its generator has drawn the grippers."""
+
+    video: PointmapVideo
+    told: Mapping[str, GripperTrack]
+    """The motion of each arm's gripper in the video, by arm; empty if the generator does not tell it."""
+
+
+@runtime_checkable
+class GeneratesBatches(Protocol):
+    """A generator that makes several futures of one observation at once, for less than one by one."""
+
+    def generate_batch(
+        self,
+        pair: RgbdPair,
+        *,
+        seeds: Sequence[int],
+        progress: Callable[[int, int], bool] = lambda step, steps: True,
+    ) -> Sequence[ToldVideo]:
+        """For each seed the video that `VideoGenerator.generate` makes of it, up to rounding.
+
+        Args:
+            pair: The observation.
+            seeds: Select the samples.
+            progress: See `VideoGenerator.generate`; told of all videos together.
+
+        Raises:
+            Cancelled: `progress` returned False.
+        """
         ...
 
 

@@ -8,16 +8,18 @@ between two nodes; here the same parts are called one after the other.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
-from robo4d.interfaces import PlacesCameras, TellsMotion, VideoGenerator
+from robo4d.interfaces import GeneratesBatches, PlacesCameras, TellsMotion, ToldVideo, VideoGenerator
 from robo4d.plan import Plan
 from robo4d.planning.moving import moving_tracks
 from robo4d.planning.planner import Candidate, Planner
 from robo4d.planning.robot import RobotState
 from robo4d.rgbd import RgbdPair
+from robo4d.track import GripperTrack
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.held import GraspMemory
@@ -51,8 +53,14 @@ class Observation:
 class Reader(Protocol):
     """Finds the motion of the grippers in a video: the paper's tracker, or whatever a generator knows besides."""
 
-    def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
-        """The track of every arm of the observation."""
+    def __call__(self, video: PointmapVideo, observation: Observation, told: Mapping[str, GripperTrack]) -> Readout:
+        """The track of every arm of the observation.
+
+        Args:
+            video: What is read.
+            observation: What it starts from.
+            told: Where the generator has drawn the grippers, by arm; empty if it does not tell.
+        """
         ...
 
 
@@ -71,8 +79,8 @@ class TrackerReader:
         self._renderer, self._arm, self._config = renderer, arm, config or ReadoutConfig()
         self._memory = GraspMemory()
 
-    def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
-        """See `Reader`."""
+    def __call__(self, video: PointmapVideo, observation: Observation, told: Mapping[str, GripperTrack]) -> Readout:
+        """See `Reader`; what the generator tells is not heard."""
 
         def read(priors: dict[str, GripperPrior]) -> Readout:
             return track_video(
@@ -83,21 +91,20 @@ class TrackerReader:
 
 
 class PlanReader:
-    """Reads a video by asking the generator where it has drawn the grippers.
+    """Reads a video by what the generator tells of where it has drawn the grippers.
 
     Args:
-        generator: The one that made the video.
         tracker: What the generator's word is held against; without one it is believed.
     """
 
-    def __init__(self, generator: TellsMotion, tracker: Reader | None = None) -> None:
-        self._generator, self._tracker = generator, tracker
+    def __init__(self, tracker: Reader | None = None) -> None:
+        self._tracker = tracker
 
-    def __call__(self, video: PointmapVideo, observation: Observation) -> Readout:
+    def __call__(self, video: PointmapVideo, observation: Observation, told: Mapping[str, GripperTrack]) -> Readout:
         """See `Reader`."""
         if self._tracker is None:
-            return plan_readout(self._generator.told)
-        return fused_readout(self._tracker(video, observation), self._generator.told)
+            return plan_readout(told)
+        return fused_readout(self._tracker(video, observation, told), told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,8 @@ class Imagined:
 
     seed: int
     video: PointmapVideo
+    told: Mapping[str, GripperTrack]
+    """Where the generator has drawn the grippers, by arm; empty if it does not tell."""
     readout: Readout
 
     def proposal(self, config: PipelineConfig) -> Candidate | None:
@@ -187,32 +196,35 @@ class Pipeline:
             observation: What is seen.
             seed: Of the first candidate; the others have the ones that follow.
             current: Tells the state of the robot, once the videos are there.
-            progress: See `VideoGenerator.generate`; called for each candidate anew.
+            progress: See `VideoGenerator.generate`; told of all candidates together by a generator that makes them so
+                (`GeneratesBatches`), and else of each anew.
 
         Raises:
             Cancelled: `progress` returned False.
         """
         if isinstance(self._generator, PlacesCameras):
             observation = replace(observation, pair=self._generator.place(observation.pair))
-        generating_s = reading_s = 0.0
-        imagined: list[Imagined] = []
-        for candidate_seed in range(seed, seed + self._config.candidates):
-            begun_s = self._stopwatch()
-            video = self._generator.generate(observation.pair, seed=candidate_seed, progress=progress)
-            generated_s = self._stopwatch()
-            readout = self._reader(video, observation)
-            imagined.append(Imagined(seed=candidate_seed, video=video, readout=readout))
-            generating_s += generated_s - begun_s
-            reading_s += self._stopwatch() - generated_s
-        begun_s = self._stopwatch()
+        seeds, times_s = range(seed, seed + self._config.candidates), [self._stopwatch()]
+        made = _generated(self._generator, observation.pair, seeds, progress)
+        times_s.append(self._stopwatch())
+        imagined = [
+            Imagined(
+                seed=candidate_seed,
+                video=one.video,
+                told=one.told,
+                readout=self._reader(one.video, observation, one.told),
+            )
+            for candidate_seed, one in zip(seeds, made, strict=True)
+        ]
+        times_s.append(self._stopwatch())
         chosen, plan = self._plan(imagined, observation.robot, current())
-        durations_s = (generating_s, reading_s, self._stopwatch() - begun_s)
+        times_s.append(self._stopwatch())
         return Look(
             observation=observation,
             imagined=tuple(imagined),
             chosen=chosen,
             plan=plan,
-            durations_s=dict(zip(STAGES, durations_s, strict=True)),
+            durations_s={stage: end - begin for stage, (begin, end) in zip(STAGES, pairwise(times_s), strict=True)},
         )
 
     def _plan(self, imagined: list[Imagined], observed: RobotState, current: RobotState) -> tuple[int, Plan | None]:
@@ -224,3 +236,16 @@ class Pipeline:
             list(proposals.values()), observed=observed, current=current, now_ns=self._now_ns()
         )
         return list(proposals)[best], plan
+
+
+def _generated(
+    generator: VideoGenerator, pair: RgbdPair, seeds: Sequence[int], progress: Callable[[int, int], bool]
+) -> Sequence[ToldVideo]:
+    """A video of each seed: all at once, if the generator can."""
+    if len(seeds) > 1 and isinstance(generator, GeneratesBatches):
+        return generator.generate_batch(pair, seeds=seeds, progress=progress)
+    made: list[ToldVideo] = []
+    for seed in seeds:
+        video = generator.generate(pair, seed=seed, progress=progress)
+        made.append(ToldVideo(video=video, told=generator.told if isinstance(generator, TellsMotion) else {}))
+    return made

@@ -6,7 +6,7 @@ import pytest
 
 from robo4d import PointmapVideo, RgbdPair
 from robo4d.geometry import se3
-from robo4d.interfaces import Cancelled
+from robo4d.interfaces import Cancelled, ToldVideo
 from robo4d.pipeline import Observation, Pipeline, PipelineConfig
 from robo4d.plan import Code
 from robo4d.planning.kinematics import ArmKinematics
@@ -62,10 +62,29 @@ class Finder(Player):
         return dataclasses.replace(pair, n=n, m=m)
 
 
+class Teller(Player):
+    """One that tells where the grippers of its last video are: a metre higher with every seed."""
+
+    def __init__(self):
+        self.told, self.batches = {}, []
+
+    def generate(self, pair, *, seed, progress=lambda step, steps: True):
+        self.told = {"left": track("left", (0.0, 0.0, float(seed)))}
+        return super().generate(pair, seed=seed, progress=progress)
+
+
+class Batcher(Teller):
+    """One that makes all videos at once."""
+
+    def generate_batch(self, pair, *, seeds, progress=lambda step, steps: True):
+        self.batches.append(list(seeds))
+        return [ToldVideo(video=self.generate(pair, seed=seed, progress=progress), told=self.told) for seed in seeds]
+
+
 def look(*by_seed, seed=0, generator=None, **options):
     """A look whose video of each seed shows the given tracks."""
 
-    def read(video, observation):
+    def read(video, observation, told):
         return Readout(tracks={t.arm: t for t in by_seed[video.stamp_ns - seed]}, calibration=None)
 
     ticks = itertools.count()
@@ -111,6 +130,22 @@ def test_of_several_futures_without_a_calibration_the_surest_is_taken():
     assert look([dataclasses.replace(sure, confidence=np.full(4, 0.6))], [sure]).chosen == 1
 
 
+@pytest.mark.parametrize("generator", [Teller(), Batcher()])
+def test_each_future_has_the_motion_that_was_told_of_its_own_video(generator):
+    result = look([track("left")], [track("left")], seed=5, generator=generator)
+    assert [one.video.stamp_ns for one in result.imagined] == [5, 6]
+    rises = [one.told["left"].Ts_world_tcp[-1, 2, 3] - START["left"][2, 3] for one in result.imagined]
+    np.testing.assert_allclose(rises, [5, 6])
+    assert look([track("left")]).imagined[0].told == {}
+
+
+def test_several_futures_are_made_at_once_by_a_generator_that_can():
+    generator = Batcher()
+    look([track("left")], generator=generator)
+    look([track("left")], [track("left")], seed=5, generator=generator)
+    assert generator.batches == [[5, 6]]
+
+
 def test_an_arm_that_is_not_found_is_refused_by_name_unless_another_one_moves():
     lost = track("right", seen=False)
     alone = look([track("left"), lost])
@@ -120,7 +155,7 @@ def test_an_arm_that_is_not_found_is_refused_by_name_unless_another_one_moves():
 
 def test_each_stage_is_timed_by_the_given_clock():
     durations_s = look([track("left")], [track("left")]).durations_s
-    assert durations_s == {"generator": 2.0, "tracker": 2.0, "planner": 1.0}  # one tick a call, and two candidates
+    assert durations_s == {"generator": 1.0, "tracker": 1.0, "planner": 1.0}  # one tick a look at the clock
 
 
 def test_a_look_can_be_cancelled():

@@ -1,17 +1,14 @@
 """One closed-loop episode: look, plan, execute the whole plan open loop, look again."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from robo4d.pipeline import Look, Observation, Pipeline, PipelineConfig
+from robo4d.pipeline import Look, Pipeline, PipelineConfig
 from robo4d.report import LookRecord, write_page
 from robo4d.rollout.filming import Filming, look_record, session_record
 from robo4d.rollout.results import NO_MOTION, EpisodeResult, Job, LookResult, tracker_error_mm
 from robo4d.rollout.robot import CellRobot
 from robo4d.rollout.world import World, world
-from robo4d.track import GripperTrack
-from robo4d.tracking.readout import Readout
-from robo4d.video import PointmapVideo
 
 _PATIENCE = 2
 """Looks in a row that may show no motion ..."""
@@ -45,15 +42,9 @@ def run_episode(
     """
     begun_s, config = time.process_time(), shared.config
     robot, cameras, solvable = shared.begin(seed)
-    drawn: list[Mapping[str, GripperTrack]] = []
-
-    def read(video: PointmapVideo, observation: Observation) -> Readout:
-        drawn.append(shared.drawn)
-        return shared.reader(video, observation)
-
     pipeline = Pipeline(
         shared.generator,
-        read,
+        shared.reader,
         shared.planner,
         now_ns=lambda: robot.now_ns,
         config=PipelineConfig(candidates=config.candidates),
@@ -64,10 +55,10 @@ def run_episode(
     while not success and len(looks) < config.max_looks and still < _PATIENCE and refused < _REFUSALS:
         progress(len(looks) / config.max_looks)
         look_seed = config.candidates * (seed * config.max_looks + len(looks))
-        drawn.clear()
         look = pipeline.look(shared.observe(robot, cameras), seed=look_seed, current=robot.joints)
         camera = Filming(look, lambda: shared.observe(robot, cameras).pair) if keep else None
-        error_mm = tracker_error_mm(look.imagined[look.chosen].readout.tracks, drawn[look.chosen])
+        chosen = look.imagined[look.chosen]
+        error_mm = tracker_error_mm(chosen.readout.tracks, chosen.told)
         looks.append(_act(look, robot, error_mm, camera.watch if camera else lambda share: None))
         if keep and camera:
             keep(look_record(look, looks[-1], camera.taken))

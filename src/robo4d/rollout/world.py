@@ -2,7 +2,6 @@
 
 import functools
 import zlib
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from robo4d.rollout.robot import CellRobot
 from robo4d.sim.playback import Stage, stage
 from robo4d.sim.render import Renderer
 from robo4d.sim.scene import MOUNTED_ARMS
-from robo4d.track import GripperTrack
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.follow import GripperPrior
 from robo4d.tracking.panda import panda_arm, panda_gripper
@@ -45,12 +43,7 @@ class World:
             return tracker
         if not isinstance(self.generator, TellsMotion):
             raise ValueError(f"{self.config.generator} cannot tell where it draws the grippers: use --readout tracker")
-        return PlanReader(self.generator, tracker if self.config.readout == "fused" else None)
-
-    @property
-    def drawn(self) -> Mapping[str, GripperTrack]:
-        """Where the generator has drawn the grippers in its last video, by arm; empty if it does not tell."""
-        return self.generator.told if isinstance(self.generator, TellsMotion) else {}
+        return PlanReader(tracker if self.config.readout == "fused" else None)
 
     def begin(self, seed: int) -> tuple[CellRobot, tuple[Camera, ...], bool]:
         """Start an episode: the robot, the two cameras n and m, and whether the scripted expert solves this start."""

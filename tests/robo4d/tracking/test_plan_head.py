@@ -1,5 +1,4 @@
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,9 +80,8 @@ def test_readings_of_different_videos_are_refused():
 
 def test_a_reader_believes_the_generator_or_says_where_the_video_contradicts_it():
     told, shown = {"left": TOLD}, (PointmapVideo.example(), Observation.example())
-    generator = SimpleNamespace(told=told)
-    alone = PlanReader(generator)(*shown)
+    alone = PlanReader()(*shown, told)
     assert alone.tracks == told
     tracked = Readout(tracks={"left": seen((0, np.nan, 0.03, 0, 0))}, calibration=None)
-    fused = PlanReader(generator, lambda video, observation: tracked)(*shown)
+    fused = PlanReader(lambda video, observation, told: tracked)(*shown, told)
     assert fused.tracks["left"].reasons == ("", "", Reason.CONTRADICTED, "", "")
