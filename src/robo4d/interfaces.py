@@ -55,7 +55,7 @@ class ToldVideo:
 
 @runtime_checkable
 class GeneratesBatches(Protocol):
-    """A generator that makes several futures of one observation at once, for less than one by one."""
+    """A generator that makes several futures of one observation at once."""
 
     def generate_batch(
         self,

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -36,8 +37,10 @@ from robo4d_models.video4d.synthetic import attempt_of, folder_of, observed
 from robo4d_models.video4d.train import plan_step, refiner_step
 from robo4d_models.video4d.trainer import Training
 
-STEPS = (1, 2, 4, 8)
+STEPS = (1, 2, 4, 8, 25)
 """Euler steps of the flows that are measured."""
+CANDIDATES = 4
+"""Videos of one look that are made at once, beside one alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,15 +160,15 @@ def bench_tiny(
         planner, temperatures = generator().planner, [config.temperature, *[1.0] * WITNESSES]
         return _Subject(
             _parameters(plan_model()),
-            lambda n: planner.sample(pair, state, temperatures=temperatures, seed=0, steps=n),
+            lambda n: planner.sample(pair, state, temperatures=temperatures, seeds=[0], steps=n),
         )
 
-    def video() -> _Subject:
+    def videos(futures: int) -> _Subject:
         tiny = generator()
 
         def run(n: int) -> None:
             tiny.config = replace(config, flow_steps=n)
-            tiny.generate(pair, seed=0)
+            tiny.generate_batch(pair, seeds=range(futures))
 
         return _Subject(_parameters(plan_model(), refiner()), run)
 
@@ -192,10 +195,11 @@ def bench_tiny(
         making = None if isinstance(batches, list) else median(seconds[1:])
         rows[-1] = replace(rows[-1], clips_per_s=batch / rows[-1].seconds, batch_seconds=making)
 
-    video().run(1)  # what is loaded once belongs to no row
+    videos(1).run(1)  # what is loaded once belongs to no row
     for n in steps:  # side by side, so that the machine's other load meets all
         measure("tiny: plan", plan, processor, n)
-        measure("tiny: video", video, processor, n)
+        measure("tiny: video", partial(videos, 1), processor, n)
+        measure(f"tiny: {CANDIDATES} videos at once", partial(videos, CANDIDATES), processor, n)
         measure("diffusers: video", peer_video, processor, n)
     with folder_of(attempt) as folder:
         plans = PlanBatches(

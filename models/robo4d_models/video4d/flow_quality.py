@@ -84,7 +84,7 @@ def _draw(
 ) -> tuple[Float[Tensor, "n s a 3"], float]:
     """Positions [mm] of plans at some rows, and the time that they took [ms]."""
     began = time.perf_counter()
-    output = model.sample(sample.observation, temperatures=torch.ones(_DRAWS), steps=steps, seed=seed)
+    output = model.sample(sample.observation, temperatures=torch.ones(_DRAWS), steps=steps, seeds=[seed])
     return 1000 * output.position[:, :NOW][:, rows], 1000 * (time.perf_counter() - began)
 
 

@@ -6,48 +6,31 @@ Of images that are wider than high, or higher than wide, the middle square is re
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from robo4d import PointmapVideo, RgbdFrame, RgbdPair
-from robo4d.geometry import Camera, se3
+from robo4d.geometry import se3
 from robo4d.health import Health
-from robo4d.interfaces import Cancelled
+from robo4d.interfaces import ToldVideo
 from robo4d.track import GripperTrack
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.coding import (
-    ARMS,
-    FARTHEST,
-    HELD_WIDTH,
-    OPEN_WIDTH,
-    RobotState,
-    middle_square,
-    resize_nearest,
-)
-from robo4d_models.video4d.draft import Draughtsman, View, compose
+from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState
 from robo4d_models.video4d.keyframes import KeyframePlan
 from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.planning import FLOW_STEPS, KeyframePlanner
-from robo4d_models.video4d.refiner import (
-    Refiner,
-    RefinerConfig,
-    encode_draft,
-    encode_motion,
-)
+from robo4d_models.video4d.refiner import Refiner, RefinerConfig
+from robo4d_models.video4d.rendering import Motion, PlanRenderer
 from robo4d_models.video4d.robot_model import RobotModel
 from robo4d_models.video4d.segmenter import Segmenter
 
 WITNESSES = 15
 """Further plans that are drawn with each one, to see how sure the model is."""
-_LEAST_ROBOT_SEEN = 0.3
-"""Share of the robot that a camera must show where it should be. Nearly all of it with true poses, half of it behind
-the shelf; with poses that are 10 cm off, a third, and almost nothing of an image that is upside down."""
 _SAME_M, _SAME_RAD = 0.025, math.radians(15)
 """Poses within this of each other are the same: the limits of a right one."""
 
@@ -74,7 +57,7 @@ StateSource = Callable[[int], RobotState | None]
 
 
 class TinyGenerator:
-    """Imagines the future of two RGB-D views. Implements `robo4d.interfaces.VideoGenerator`.
+    """Imagines the future of two RGB-D views. Implements `VideoGenerator` and `GeneratesBatches` of `robo4d.interfaces`.
 
     Args:
         planner: Makes keyframes; it knows the task.
@@ -97,10 +80,10 @@ class TinyGenerator:
         state: StateSource = lambda stamp_ns: None,
         config: TinyConfig | None = None,
     ) -> None:
-        self.planner, self._refiner, self._robot, self._state = planner, refiner, robot, state
-        self._segmenter, self._localiser = segmenter, localiser
+        self.planner, self._localiser, self._state = planner, localiser, state
+        self._renderer = PlanRenderer(robot, refiner, segmenter)
         self.config = config or TinyConfig()
-        self.told: dict[str, GripperTrack] = {}
+        self.told: Mapping[str, GripperTrack] = {}
         """Where the grippers are in the last video, by arm: the `plan_head` readout."""
 
     @classmethod
@@ -153,62 +136,89 @@ class TinyGenerator:
         self, pair: RgbdPair, *, seed: int, progress: Callable[[int, int], bool] = lambda step, steps: True
     ) -> PointmapVideo:
         """The predicted video that follows the pair; see `VideoGenerator.generate`."""
-        pair = self.place(pair)
-        state, steps = self._state(pair.stamp_ns), self.config.flow_steps
-        temperatures = [self.config.temperature, *[1.0] * WITNESSES]
-        plan, *others = self.planner.sample(pair, state, temperatures=temperatures, seed=seed, steps=steps)
-        video = self.render(pair, plan, progress=progress)
-        self.told = self.tracks(pair, plan, others)
-        return video
+        return self.generate_batch(pair, seeds=[seed], progress=progress)[0].video
 
-    def render(
+    def generate_batch(
         self,
         pair: RgbdPair,
-        plan: KeyframePlan,
         *,
+        seeds: Sequence[int],
+        progress: Callable[[int, int], bool] = lambda step, steps: True,
+    ) -> list[ToldVideo]:
+        """A video of each seed, with the observation encoded once; see `GeneratesBatches.generate_batch`."""
+        pair = self.place(pair)
+        return self._generate(pair, (pair.n, pair.m), seeds, progress)
+
+    def generate_views(
+        self,
+        pair: RgbdPair,
+        further: Sequence[RgbdFrame],
+        *,
+        seed: int,
         progress: Callable[[int, int], bool] = lambda step, steps: True,
     ) -> PointmapVideo:
-        """The video of a plan.
+        """The video of `generate` with further views, each predicted against view n as view m is.
+
+        Args:
+            pair: The observation. The plan is made from it alone.
+            further: What other cameras see at the same time.
+            seed: Selects the sample.
+            progress: See `generate`.
 
         Raises:
             Cancelled: `progress` returned False.
+            ValueError: a camera's pose is neither known nor found, or a view does not show the robot where it is.
+        """
+        pair = self.place(pair)
+        others = [self.place(replace(pair, m=frame)).m for frame in further]
+        return self._generate(pair, (pair.n, pair.m, *others), [seed], progress)[0].video
+
+    def render(self, pair: RgbdPair, plan: KeyframePlan) -> PointmapVideo:
+        """The video of a plan.
+
+        Raises:
             ValueError: a view does not show the robot where its joints, or else the model, have it.
         """
-        views = self._views(pair)
-        start = self._start(pair, plan)
-        times_s = self.times_s
-        poses, widths = plan.at(times_s, start)
-        if self._refiner is not None and not self._refiner.config.drawn:
-            poses, widths = (
-                np.broadcast_to(start.T_world_tcp, poses.shape),
-                np.broadcast_to(start.gripper_width, widths.shape),
-            )
-        draughtsman = Draughtsman(views, self._robot, start, poses, widths)
-        for frame, share in zip((pair.n, pair.m), draughtsman.robot_seen, strict=True):
-            if share is not None and share < _LEAST_ROBOT_SEEN:
-                raise ValueError(
-                    f"{frame.camera}: {share:.0%} of the robot is seen where it must be, at least "
-                    f"{_LEAST_ROBOT_SEEN:.0%} are needed: check both cameras' calibration on tf, whether their images "
-                    "are upright, and the joint states"
-                )
-        frames: list[tuple[Array, Array]] = []
-        for t in range(len(times_s)):
-            if not progress(t, len(times_s)):
-                raise Cancelled
-            drafts = draughtsman.draw(t)
-            if self._refiner is None:
-                composed = [compose(view, draft) for view, draft in zip(views, drafts, strict=True)]
-                frames.append((np.stack([rgb for rgb, _ in composed]), np.stack([depth for _, depth in composed])))
-                continue
-            codes = np.stack([encode_draft(view, draft) for view, draft in zip(views, drafts, strict=True)])
-            motion = [encode_motion(v, start.T_world_tcp, poses[t], widths[t], float(times_s[t])) for v in views]
-            with torch.no_grad():
-                output = self._refiner(torch.from_numpy(codes)[None], torch.from_numpy(np.stack(motion))[None])
-            depth = torch.where(output.valid > 0, output.surface_depth, 0.0).clamp(min=0.0)[0].numpy()
-            frames.append((output.rgb[0].permute(0, 2, 3, 1).numpy() * 0.5 + 0.5, depth))
-        rgb = np.stack([frame[0] for frame in frames], axis=1)
-        depth = np.stack([frame[1] for frame in frames], axis=1).astype(np.float32)
-        return self._video(pair, views, rgb, depth)
+        return self._render(pair, (pair.n, pair.m), [plan], lambda step, steps: True)[0]
+
+    def _generate(
+        self,
+        pair: RgbdPair,
+        frames: Sequence[RgbdFrame],
+        seeds: Sequence[int],
+        progress: Callable[[int, int], bool],
+    ) -> list[ToldVideo]:
+        """Plans from the pair, shown in the frames."""
+        samples = self.planner.sample(
+            pair,
+            self._state(pair.stamp_ns),
+            temperatures=[self.config.temperature, *[1.0] * WITNESSES],
+            seeds=seeds,
+            steps=self.config.flow_steps,
+        )
+        videos = self._render(pair, frames, [plan for plan, *_ in samples], progress)
+        made = [
+            ToldVideo(video=video, told=self.tracks(pair, plan, others))
+            for video, (plan, *others) in zip(videos, samples, strict=True)
+        ]
+        self.told = made[-1].told
+        return made
+
+    def _render(
+        self,
+        pair: RgbdPair,
+        frames: Sequence[RgbdFrame],
+        plans: Sequence[KeyframePlan],
+        progress: Callable[[int, int], bool],
+    ) -> list[PointmapVideo]:
+        return self._renderer.render(
+            frames,
+            [self._motion(pair, plan) for plan in plans],
+            times_s=self.times_s,
+            size=self.config.size,
+            stamp_ns=pair.stamp_ns,
+            progress=progress,
+        )
 
     def tracks(
         self, pair: RgbdPair, plan: KeyframePlan, others: Sequence[KeyframePlan] = ()
@@ -218,8 +228,8 @@ class TinyGenerator:
         Its confidence is the share of other plans, drawn from the same observation, that have the gripper at the same
         place at the same time (25 mm, 15 deg); 1 without others.
         """
-        start = self._start(pair, plan)
-        poses, widths = plan.at(self.times_s, start)
+        motion = self._motion(pair, plan)
+        start, poses, widths = motion.start, motion.T_world_tcp, motion.gripper_width
         agree = [_same_pose(poses, other.at(self.times_s, start)[0]) for other in others]
         trust = np.mean(agree, axis=0) if agree else np.ones(widths.shape)
         poses = np.concatenate([start.T_world_tcp[None], poses])
@@ -246,68 +256,15 @@ class TinyGenerator:
         """Time of each frame after the observation [s]."""
         return self.config.period_s * np.arange(1, self.config.frames + 1)
 
-    def _views(self, pair: RgbdPair) -> tuple[View, View]:
-        """Both frames at the size of the video, with the objects in them."""
-        size, frames = self.config.size, (middle_square(pair.n), middle_square(pair.m))
-        n, m = (_view(frame, size) for frame in frames)
-        if self._segmenter is None:
-            return n, m
-        images = [resize_nearest(frame.rgb, size, size) for frame in frames]
-        movable_n, movable_m = self._segmenter.masks(np.stack(images))["object"]
-        return replace(n, movable=movable_n), replace(m, movable=movable_m)
-
-    def _start(self, pair: RgbdPair, plan: KeyframePlan) -> RobotState:
-        """Where the grippers are: measured, or else as the model sees them, open."""
-        measured = self._state(pair.stamp_ns)
-        return measured or RobotState(T_world_tcp=plan.T_world_tcp_now, gripper_width=np.full(len(ARMS), OPEN_WIDTH))
-
-    def _video(
-        self, pair: RgbdPair, views: tuple[View, View], rgb: Float[Array, "v t h w 3"], depth: Float[Array, "v t h w"]
-    ) -> PointmapVideo:
-        """All points in the camera frame of view n."""
-        T_n_world = se3.inverse(views[0].camera.T_world_camera)
-        points = np.stack(
-            [
-                se3.apply(T_n_world @ view.camera.T_world_camera, view.camera.intrinsics.backproject(depth[i]))
-                for i, view in enumerate(views)
-            ]
+    def _motion(self, pair: RgbdPair, plan: KeyframePlan) -> Motion:
+        """The plan at the times of the video, from where the grippers are: measured, or else as it sees them, open."""
+        start = self._state(pair.stamp_ns) or RobotState(
+            T_world_tcp=plan.T_world_tcp_now, gripper_width=np.full(len(ARMS), OPEN_WIDTH)
         )
-        valid = depth > 0
-        return PointmapVideo(
-            rgb=np.round(255 * rgb.clip(0, 1)).astype(np.uint8),
-            points=np.where(valid[..., None], points, 0).astype(np.float32),
-            valid=valid,
-            times_s=self.times_s.astype(np.float32),
-            intrinsics=tuple(view.camera.intrinsics for view in views),
-            frame=pair.n.camera,
-            stamp_ns=pair.stamp_ns,
-        )
+        poses, widths = plan.at(self.times_s, start)
+        return Motion(start=start, T_world_tcp=poses, gripper_width=widths)
 
 
 def _same_pose(Ts: Float[Array, "t a 4 4"], others: Float[Array, "t a 4 4"]) -> Bool[Array, "t a"]:
     distance, angle = se3.distance(Ts, others)
     return (distance < _SAME_M) & (angle < _SAME_RAD)
-
-
-def _view(frame: RgbdFrame, size: int) -> View:
-    """A square frame at the size of the video.
-
-    The pixels that are kept need not lie at the centres of the small image's pixels; the principal point is moved by
-    the mean of their offsets, so that the rays are exact wherever the size divides the frame's.
-    """
-    if frame.T_world_camera is None:
-        raise ValueError(
-            f"{frame.camera}: the camera's pose is unknown; publish it on tf, or calibrate the camera first"
-        )
-    k = frame.intrinsics
-    centres = np.arange(size) + 0.5
-    kept = (centres * k.width / size).astype(int) + 0.5
-    offset = float(np.mean(kept * size / k.width - centres))
-    intrinsics = k.resized(width=size, height=size)
-    intrinsics = replace(intrinsics, cx=intrinsics.cx - offset, cy=intrinsics.cy - offset)
-    depth = np.nan_to_num(resize_nearest(frame.depth, size, size), posinf=0.0).astype(np.float32)
-    return View(
-        rgb=resize_nearest(frame.rgb, size, size).astype(np.float32) / 255,
-        depth=np.where(depth < FARTHEST, depth, np.float32(0)),
-        camera=Camera(intrinsics=intrinsics, T_world_camera=frame.T_world_camera),
-    )

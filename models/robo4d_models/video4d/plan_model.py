@@ -14,6 +14,7 @@ differences of a centimetre in coordinates of half a metre: a trunk this small t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -278,23 +279,23 @@ class PlanModel(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, observation: Observation, *, temperatures: Float[Tensor, " n"], steps: int, seed: int
+        self, observation: Observation, *, temperatures: Float[Tensor, " n"], steps: int, seeds: Sequence[int]
     ) -> PlanOutput:
         """Draws keyframes from the distribution that the flow head has learned.
 
         Args:
             observation: One observation (batch of 1); the trunk runs once for all samples.
-            temperatures: Scale of the noise that each draw begins with, along the batch axis of the result: 1 draws
-                from the distribution, less from nearer to its middle.
+            temperatures: Scale of the noise that each draw of a seed begins with: 1 draws from the distribution, less
+                from nearer to its middle.
             steps: Euler steps of the flow.
-            seed: Selects the draws; equal seeds give equal draws.
+            seeds: Select the draws, whichever others there are; equal seeds give equal draws. The batch axis of the
+                result has those of the first seed, then those of the next.
         """
         samples = len(temperatures)
-        mean = PlanOutput(*(value.expand(samples, *value.shape[1:]) for value in self(observation)))
-        generator = torch.Generator().manual_seed(seed)
+        mean = PlanOutput(*(value.expand(len(seeds) * samples, *value.shape[1:]) for value in self(observation)))
         shape = (samples, NOW + 1, len(ARMS), FlowHead.RESIDUAL)
-        noise = torch.randn(shape, generator=generator) * temperatures[:, None, None, None]
-        noise = noise.to(mean.position.device)
+        draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        noise = torch.cat([draw * temperatures[:, None, None, None] for draw in draws]).to(mean.position.device)
         position, rotation = FlowHead.apply_residual(mean, self.flow.transport(noise, mean.features, steps))
         return mean._replace(position=position, rotation=rotation)
 

@@ -50,13 +50,14 @@ class KeyframePlanner:
         state: RobotState | None,
         *,
         temperatures: Sequence[float],
-        seed: int,
+        seeds: Sequence[int],
         steps: int = FLOW_STEPS,
-    ) -> list[KeyframePlan]:
-        """A plan for each temperature, in Euler steps of the flow; see `PlanModel.sample`."""
+    ) -> list[list[KeyframePlan]]:
+        """For each seed a plan of each temperature, in Euler steps of the flow; see `PlanModel.sample`."""
         observation = encode_pair(pair, task=self.task, state=state)
-        output = self._model.sample(observation, temperatures=torch.tensor(temperatures), steps=steps, seed=seed)
-        return [decode(output, i) for i in range(len(temperatures))]
+        output = self._model.sample(observation, temperatures=torch.tensor(temperatures), steps=steps, seeds=seeds)
+        count = len(temperatures)
+        return [[decode(output, i * count + j) for j in range(count)] for i in range(len(seeds))]
 
 
 def load_plan_model(weights: Path) -> PlanModel:

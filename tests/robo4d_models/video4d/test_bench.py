@@ -48,7 +48,7 @@ def test_the_shipped_model_accepts_the_images_that_it_is_timed_on():
 
 
 def test_tiny_and_its_peer_are_measured_side_by_side(figures):
-    sampled = ["tiny: plan", "tiny: video", "diffusers: video"]
+    sampled = ["tiny: plan", "tiny: video", "tiny: 4 videos at once", "diffusers: video"]
     trained = ["tiny: training of the plan model", "tiny: training of the refiner", "diffusers: training"]
     rows = [(row["name"], row["steps"]) for row in figures["rows"]]
     assert rows == [(name, n) for n in (1, 4) for name in sampled] + [(name, None) for name in trained]

@@ -16,7 +16,7 @@ from robo4d_models.video4d.svd.model import SvdModel
 
 from robo4d import RgbdPair, shipped
 from robo4d.geometry import Camera, Intrinsics, se3
-from robo4d.interfaces import Cancelled
+from robo4d.interfaces import Cancelled, GeneratesBatches
 
 START = RobotState(T_world_tcp=np.stack([above(BALL, 0.3), AWAY]), gripper_width=np.array([0.08, 0.08]))
 CONFIG = TinyConfig(frames=4, size=64)
@@ -66,9 +66,91 @@ def test_a_video_is_decided_by_its_seed(generator):
     assert not np.array_equal(a.points, c.points)
 
 
+def painting_refiner():
+    """One whose pictures are not its drafts."""
+    torch.manual_seed(1)
+    refiner = Refiner(RefinerConfig(widths=(16, 24, 32), joint_layers=1)).eval()
+    torch.nn.init.normal_(refiner.readout.weight, std=0.05)
+    return refiner
+
+
+def assert_same_video(a, b):
+    """Up to the rounding of sums, which takes a pixel in a thousand for another surface at most."""
+    differ = (np.abs(a.points - b.points).max(axis=-1) > 1e-4) | (a.valid != b.valid)
+    assert differ.mean() < 1e-3
+    assert (np.abs(a.rgb.astype(int) - b.rgb) > 1).mean() < 1e-3
+    assert (a.frame, a.stamp_ns) == (b.frame, b.stamp_ns)
+
+
+@pytest.mark.parametrize("state", [START, None])
+def test_the_futures_of_a_batch_are_those_of_their_seeds(generator, state):
+    batched = TinyGenerator(generator.planner, painting_refiner(), plates(), state=lambda _: state, config=CONFIG)
+    assert isinstance(batched, GeneratesBatches)
+    made = batched.generate_batch(pair(64), seeds=[4, 2])
+    assert batched.told is made[-1].told
+    for seed, one in zip([4, 2], made, strict=True):
+        assert_same_video(one.video, batched.generate(pair(64), seed=seed))
+        for arm, track in batched.told.items():
+            np.testing.assert_allclose(one.told[arm].Ts_world_tcp, track.Ts_world_tcp, atol=1e-5)
+            np.testing.assert_allclose(one.told[arm].confidence, track.confidence)
+    apart = made[0].told["left"].Ts_world_tcp[:, :3, 3] - made[1].told["left"].Ts_world_tcp[:, :3, 3]
+    assert np.abs(apart).max() > 1e-3
+
+
+def test_a_batch_reads_the_observation_once_and_refines_a_moment_of_all_futures_at_once():
+    model, refiner = PlanModel(PlanModelConfig(widths=(16, 32, 64), flow_width=64)), painting_refiner()
+    encoded, refined = [], []
+    model.stem.register_forward_hook(lambda _, images, __: encoded.append(len(images[0])))
+    refiner.stem.register_forward_hook(lambda _, images, __: refined.append(len(images[0])))
+    TinyGenerator(KeyframePlanner(model, TASK), refiner, plates(), state=lambda _: START, config=CONFIG).generate_batch(
+        pair(64), seeds=[0, 1, 2]
+    )
+    assert encoded == [2]  # views
+    assert refined == CONFIG.frames * [3 * 2]
+
+
+class Rehearsed(KeyframePlanner):
+    """One that has a single plan, and remembers what it was asked about."""
+
+    def sample(self, pair, state, *, temperatures, seeds, steps):
+        self.seen = pair
+        return [[grasp_and_lift()] for _ in seeds]
+
+
+def test_a_further_view_is_predicted_against_the_reference_by_the_plan_of_the_pair():
+    observation, third = pair(64), dataclasses.replace(pair(64, seed=1).m, camera="camera_2")
+    planner = Rehearsed(PlanModel(PlanModelConfig(widths=(16, 32, 64), flow_width=64)), TASK)
+    generator = TinyGenerator(planner, painting_refiner(), plates(), state=lambda _: START, config=CONFIG)
+    video = generator.generate_views(observation, [third], seed=0)
+    assert video.rgb.shape == (3, CONFIG.frames, 64, 64, 3)
+    assert planner.seen is observation
+    two = generator.generate(observation, seed=0)
+    assert_same_video(views_of(video, [0, 1]), two)
+    against = generator.render(dataclasses.replace(observation, m=third), grasp_and_lift())
+    assert_same_video(views_of(video, [2]), views_of(against, [1]))
+    assert list(generator.told) == ["left", "right"]
+
+
+def views_of(video, views):
+    intrinsics = tuple(video.intrinsics[view] for view in views)
+    images = {name: getattr(video, name)[views] for name in ("rgb", "points", "valid")}
+    return dataclasses.replace(video, intrinsics=intrinsics, **images)
+
+
+def test_a_further_view_without_a_pose_is_refused_by_name(generator):
+    lost = dataclasses.replace(pair(64, seed=1).m, camera="camera_2", T_world_camera=None)
+    with pytest.raises(ValueError, match="camera_2: the camera's pose is unknown"):
+        generator.generate_views(pair(64), [lost], seed=0)
+
+
 def test_generation_stops_when_it_is_asked_to(generator):
-    with pytest.raises(Cancelled):
-        generator.generate(pair(64), seed=0, progress=lambda step, steps: step < 2)
+    for seeds in ([0], [0, 1]):
+        told = []
+        with pytest.raises(Cancelled):
+            generator.generate_batch(
+                pair(64), seeds=seeds, progress=lambda *step, told=told: told.append(step) or step[0] < 2
+            )
+        assert told == [(0, CONFIG.frames), (1, CONFIG.frames), (2, CONFIG.frames)]
 
 
 def test_the_plans_tracks_begin_at_the_measured_state(generator):
@@ -198,5 +280,6 @@ def test_without_poses_the_video_is_the_same_up_to_millimetres(generator):
     assert same.mean() > 0.9 * expected.valid.mean()
     assert np.median(np.linalg.norm(video.points - expected.points, axis=-1)[same]) < 0.003
     assert poseless.generate(lost, seed=0).frame == "camera_0"
+    assert len(poseless.generate_views(known, [lost.m], seed=0).rgb) == 3
     with pytest.raises(ValueError, match="publish it on tf"):
         generator.generate(lost, seed=0)

@@ -124,21 +124,23 @@ def test_samples_are_decided_by_their_seed(samples):
     network, observation = model(), batch(samples, count=1).observation
     torch.nn.init.normal_(network.flow.out.weight, std=0.1)
     a, b, c = (
-        network.sample(observation, temperatures=torch.ones(3), steps=2, seed=seed).position for seed in (1, 1, 2)
+        network.sample(observation, temperatures=torch.ones(3), steps=2, seeds=[seed]).position for seed in (1, 1, 2)
     )
     torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert (a - c).abs().max() > 1e-3
     assert (a[0] - a[1]).abs().max() > 1e-3
+    both = network.sample(observation, temperatures=torch.ones(3), steps=2, seeds=[1, 2]).position
+    torch.testing.assert_close(both, torch.cat([a, c]))
 
 
 def test_the_colder_the_nearer_to_the_middle(samples):
     network, observation = model(), batch(samples, count=1).observation
     torch.nn.init.normal_(network.flow.out.weight, std=0.1)
     cold, cool, warm = network.sample(
-        observation, temperatures=torch.tensor([0.0, 0.25, 1.0]), steps=2, seed=0
+        observation, temperatures=torch.tensor([0.0, 0.25, 1.0]), steps=2, seeds=[0]
     ).position
     assert (cold - cool).norm() < 0.5 * (cold - warm).norm()
-    again = network.sample(observation, temperatures=torch.zeros(1), steps=2, seed=1).position[0]
+    again = network.sample(observation, temperatures=torch.zeros(1), steps=2, seeds=[1]).position[0]
     torch.testing.assert_close(again, cold)
 
 
