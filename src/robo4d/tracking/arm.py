@@ -5,20 +5,33 @@ Where a hand is, its forearm says as well, and where the forearm hides the hand,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 from numpy import ndarray as Array
 
-from robo4d.geometry import se3
+from robo4d.geometry import Intrinsics, se3
 from robo4d.tracking.gripper import Mesh, Part
-from robo4d.tracking.rendering import Surface, box_window, build_scene, cast, pixel_rays, sample_surface
+from robo4d.tracking.rendering import (
+    NOWHERE,
+    Surface,
+    Window,
+    box_window,
+    build_scene,
+    cast,
+    enclosing,
+    pixel_rays,
+    sample_surface,
+)
 from robo4d.tracking.view import DepthView
 
 _SURFACE_POINTS = {6: 120, 5: 120, 4: 60}
 """Points on each link: the hand, which has 400, shall have the most to say."""
 _STRIDE = 2
 """An arm is drawn in every second row and column: it is large, and only tells what is hidden."""
+_SIGHTS = 8
+"""Sights that are kept for who asks for the same one next: the tracker judges a pose, and then who vouches for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +71,13 @@ class ArmSight:
     """Along the optical axis [m]; infinite beside the arm."""
     link: Int[Array, "h w"]
     """Number of the link; 0 beside the arm."""
+    window: Window
+    """Outside of which there is no arm."""
 
     @classmethod
     def example(cls) -> "ArmSight":
         """An image without an arm."""
-        return cls(depth=np.full((6, 8), np.inf, np.float32), link=np.zeros((6, 8), int))
+        return cls(depth=np.full((6, 8), np.inf, np.float32), link=np.zeros((6, 8), int), window=NOWHERE)
 
 
 class ArmRenderer:
@@ -84,23 +99,29 @@ class ArmRenderer:
             number: Mesh.box(tuple(mesh.vertices.min(axis=0)), tuple(mesh.vertices.max(axis=0))).vertices
             for number, mesh in model.links.items()
         }
+        self._seen = lru_cache(maxsize=_SIGHTS)(self._see)
 
     def see(self, Ts_world_link: Float[Array, "7 4 4"], view: DepthView) -> ArmSight:
         """What the camera of a view sees of the arm, be there what may before it."""
-        k = view.intrinsics
+        return self._seen((view.T_camera_world @ Ts_world_link).tobytes(), view.intrinsics)
+
+    def _see(self, Ts_camera_link_bytes: bytes, k: Intrinsics) -> ArmSight:
+        """What `see` gives: with arguments that can be looked up."""
+        Ts_camera_link, whole = np.frombuffer(Ts_camera_link_bytes).reshape(7, 4, 4), NOWHERE
         depth = np.full((k.height, k.width), np.inf, np.float32)
         link = np.zeros((k.height, k.width), int)
         rays = pixel_rays(k)
         for number, scene in self._scenes.items():
-            T_camera_link = view.T_camera_world @ Ts_world_link[number - 1]
+            T_camera_link = Ts_camera_link[number - 1]
             rows, columns = box_window(se3.apply(T_camera_link, self._corners[number]), k)
             window = rays[rows, columns][::_STRIDE, ::_STRIDE]
             if window.size == 0:
                 continue
+            whole = enclosing((rows, columns), whole)
             hit, distance, _ = cast(scene, se3.inverse(T_camera_link), window)
             hit, distance = (a.repeat(_STRIDE, 0).repeat(_STRIDE, 1) for a in (hit, distance))
             before, numbers = depth[rows, columns], link[rows, columns]
             height, width = before.shape
             nearer = hit[:height, :width] & (distance[:height, :width] < before)
             before[nearer], numbers[nearer] = distance[:height, :width][nearer], number
-        return ArmSight(depth=depth, link=link)
+        return ArmSight(depth=depth, link=link, window=whole)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int
 from numpy import ndarray as Array
 
 from robo4d.tracking.arm import ArmSight
 from robo4d.tracking.gripper import Part
-from robo4d.tracking.rendering import Rendering
+from robo4d.tracking.rendering import Rendering, Window, enclosing
 
 STILL_WEIGHT = 0.3
 """What agreement with the background counts: a pose sunk into table or shelf agrees with them. Not zero, for a finger
@@ -156,31 +156,36 @@ def compare(
         arm: The arm behind the gripper. Where it hides the gripper, nothing is expected of that, and the links are
             evidence as well, the nearer to the gripper the more.
     """
-    drawn = rendering.depth > 0
-    rendered = drawn if arm is None else drawn & (arm.depth > rendering.depth - _TOUCHING_M)
+    window = rendering.window if arm is None else enclosing(rendering.window, arm.window)
+    masked_pixels = _count(mask) if mask is not None else 0.0
+    depth, still, mask = depth[window], _cut(still, window), _cut(mask, window)
+    gripper_depth, gripper_part = rendering.depth[window], rendering.part[window]
+    drawn = gripper_depth > 0
+    rendered = drawn if arm is None else drawn & (arm.depth[window] > gripper_depth - _TOUCHING_M)
     measured = rendered & (depth > 0)
-    behind = depth - rendering.depth
-    agreeing = measured & (np.abs(behind) < tolerance_m)
-    pixels = float(rendered.sum())
+    behind = depth - gripper_depth
+    agreeing, before = measured & (np.abs(behind) < tolerance_m), measured & (behind <= -tolerance_m)
     masked = dict[str, float]()
-    if mask is not None and mask.any():
-        gripper = rendered & (rendering.part != Part.WRIST) & ~(measured & (behind <= -tolerance_m) & ~mask)
+    if mask is not None and masked_pixels:
+        gripper = rendered & (gripper_part != Part.WRIST) & ~(before & ~mask)
         masked = {
-            "masked": float(mask.sum()),
-            "masked_rendered": float(gripper.sum()),
-            "masked_both": float((gripper & mask).sum()),
-            "masked_agreeing": float((gripper & mask & agreeing).sum()),
+            "masked": masked_pixels,
+            "masked_rendered": _count(gripper),
+            "masked_both": _count(gripper & mask),
+            "masked_agreeing": _count(gripper & mask & agreeing),
         }
-    links = _compare_arm(arm, rendered, depth, tolerance_m, still) if arm is not None else _Links(0.0, 0.0, 0.0)
+    links = _Links(0.0, 0.0, 0.0)
+    if arm is not None:
+        links = _compare_arm(arm.depth[window], arm.link[window], rendered, depth, tolerance_m, still)
     held = min(max((links.agreeing - links.violated) / _ENOUGH_PIXELS, 0), 1)
     missing = 1 - _HELD * held
     return Evidence(
-        agreeing=float(agreeing.sum()) + links.agreeing,
-        still=(0.0 if still is None else float((agreeing & still).sum())) + links.still,
-        violated=float((measured & (behind >= tolerance_m)).sum()) + links.violated,
-        hidden=missing * float((measured & (behind <= -tolerance_m)).sum() + (drawn & ~rendered).sum()),
-        unmeasured=float((rendered & ~measured).sum()),
-        outside=missing * pixels * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
+        agreeing=_count(agreeing) + links.agreeing,
+        still=(0.0 if still is None else _count(agreeing & still)) + links.still,
+        violated=_count(measured & (behind >= tolerance_m)) + links.violated,
+        hidden=missing * (_count(before) + _count(drawn & ~rendered)),
+        unmeasured=_count(rendered & ~measured),
+        outside=missing * _count(rendered) * (1 / max(in_image, _LEAST_IN_IMAGE) - 1),
         **masked,
     )
 
@@ -191,17 +196,26 @@ class _Links(NamedTuple):
     violated: float
 
 
+def _count(pixels: Bool[Array, "h w"]) -> float:
+    return float(np.count_nonzero(pixels))
+
+
+def _cut(pixels: Bool[Array, "h w"] | None, window: Window) -> Bool[Array, "a b"] | None:
+    return None if pixels is None else pixels[window]
+
+
 def _compare_arm(
-    arm: ArmSight,
+    arm_depth: Float32[Array, "h w"],
+    link: Int[Array, "h w"],
     gripper: Bool[Array, "h w"],
     depth: Float32[Array, "h w"],
     tolerance_m: float,
     still: Bool[Array, "h w"] | None,
 ) -> _Links:
     """Test the pixels of the arm beside the gripper, weighted by link."""
-    weights = _LINK_WEIGHTS[np.where(gripper | (depth <= 0), 0, arm.link)]
+    weights = _LINK_WEIGHTS[np.where(gripper | (depth <= 0), 0, link)]
     with np.errstate(invalid="ignore"):
-        behind = depth - arm.depth
+        behind = depth - arm_depth
     agreeing = weights * (np.abs(behind) < tolerance_m)
     return _Links(
         agreeing=float(agreeing.sum()),

@@ -126,9 +126,9 @@ class Watch:
         """Go on to one moment."""
         return self.tracker.track(self.frames[t], masks=self._masks(t))
 
-    def evidence(self, t: int, T_world_hand: Float[Array, "4 4"], opening_m: float) -> Evidence:
+    def evidence(self, views: tuple[DepthView, ...], T_world_hand: Float[Array, "4 4"], opening_m: float) -> Evidence:
         """What the judge says of the pose that the tracker has found."""
-        return self.judge.judge(T_world_hand, opening_m, self.views(t), joints=self.tracker.joints)
+        return self.judge.judge(T_world_hand, opening_m, views, joints=self.tracker.joints)
 
     def trusted(self, limits: Limits) -> float:
         """Least confidence of what the tracker has found."""
@@ -147,6 +147,7 @@ class _Proposal:
     T_world_hand: Float[Array, "4 4"]
     evidence: Evidence
     watch: Watch
+    views: tuple[DepthView, ...]
 
 
 @dataclass(frozen=True)
@@ -209,12 +210,13 @@ class ArmFollower:
             if t == 0:
                 watch.judge.spare(watch.frames[0], self._T_trusted, self._opening_m)
             T_world_hand = watch.register(0, self._T_trusted) if t == 0 else watch.track(t)
-            evidence = watch.evidence(t, T_world_hand, self._opening_m)
+            views = watch.views(t)
+            evidence = watch.evidence(views, T_world_hand, self._opening_m)
             if t == 0 and evidence.confidence < watch.trusted(self._limits):
                 # The robot's state stands unless the images contradict it: half a gripper at the border agrees as well.
                 T_world_hand = self._T_trusted
-                evidence = watch.judge.judge(T_world_hand, self._opening_m, watch.views(t)).seen
-            self._proposals.append(_Proposal(T_world_hand=T_world_hand, evidence=evidence, watch=watch))
+                evidence = watch.judge.judge(T_world_hand, self._opening_m, views).seen
+            self._proposals.append(_Proposal(T_world_hand=T_world_hand, evidence=evidence, watch=watch, views=views))
         evidence, gap_s = self._best.evidence, time_s - self._time_trusted_s
         reach_m = self._limits.max_speed_m_s * gap_s
         doubt = 0 if self.claims else self._limits.doubt_per_s * gap_s
@@ -244,7 +246,7 @@ class ArmFollower:
             if t > 0 and ((self.claims and lost and proposal is not best) or (not self.claims and not lost)):
                 proposal.watch.register(t, self._T_trusted)
         searched = centroids = float("nan")
-        views = tuple(view for watch in self._watches for view in watch.views(t))
+        views = tuple(view for proposal in self._proposals for view in proposal.views)
         if t == 0 and _HOLDING_M[0] < self._prior.opening_m < _HOLDING_M[1]:
             self._held = HeldObject(
                 self._renderer,

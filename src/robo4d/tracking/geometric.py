@@ -77,7 +77,7 @@ class GeometricTracker:
         self._test, self._registration = SurfaceTest(mechanism), Registration(mechanism)
         on_arm = mechanism if isinstance(mechanism, HandOnArm) else None
         self._judge = Judge(self._renderer, self.config.tolerance_m, backgrounds, on_arm)
-        self._meter = OpeningMeter(self._renderer, self.config.tolerance_m)
+        self._meter = OpeningMeter.of(self._renderer, self.config.tolerance_m)
         self._rng = np.random.default_rng(self.config.seed)
         self._opening_m = self._renderer.model.max_opening_m
         self._state = mechanism.start

@@ -1,18 +1,19 @@
 """Whether a pose is true to the images: what of them is background, and the verdict over all views."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 from numpy import ndarray as Array
 from scipy.ndimage import binary_dilation, grey_opening, maximum_filter, minimum_filter
 
-from robo4d.geometry import se3
+from robo4d.geometry import Intrinsics, se3
 from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence, compare, pooled
 from robo4d.tracking.hypotheses import share_in_image
 from robo4d.tracking.mechanism import HandOnArm
-from robo4d.tracking.rendering import GripperRenderer
+from robo4d.tracking.rendering import NOWHERE, GripperRenderer, Window
 from robo4d.tracking.view import DepthView
 
 _STILL_M = 0.02
@@ -36,6 +37,8 @@ _CHANGED_SHARE = 0.03
 """Share of such pixels in and around a hand that stands still, at most."""
 _AROUND_PX = 5
 """Its surroundings: where more of it would appear if it moved."""
+_SURROUNDINGS = 16
+"""Of different openings and views, that are kept."""
 
 
 def background(depths: Float32[Array, "t h w"]) -> Float32[Array, "h w"]:
@@ -77,6 +80,7 @@ class Judge:
         self.T_world_known: Float[Array, "4 4"] | None = None
         """Where the hand was when it was spared."""
         self._known_depths: list[tuple[Float32[Array, "h w"], Float32[Array, "h w"]]] = []
+        self._surroundings = lru_cache(maxsize=_SURROUNDINGS)(self._find_surroundings)
 
     def spare(self, frames: Sequence[RgbdFrame], T_world_hand: Float[Array, "4 4"], opening_m: float) -> None:
         """Take a gripper at a known pose out of the background, in case it rests there during the whole clip."""
@@ -155,15 +159,21 @@ class Judge:
         changed = compared = 0
         for view, (near, far) in zip(views, self._known_depths, strict=True):
             T_camera_hand = view.T_camera_world @ self.T_world_known
-            rows, columns = np.nonzero(self._renderer.render(T_camera_hand, opening_m, view.intrinsics).depth)
-            if not len(rows):
-                continue
-            around = tuple(slice(max(i.min() - _AROUND_PX, 0), i.max() + _AROUND_PX + 1) for i in (rows, columns))
+            around = self._surroundings(T_camera_hand.tobytes(), opening_m, view.intrinsics)
             depth, low, high = view.depth[around], near[around], far[around]
             measured = (depth > 0) & (low > 0)
-            changed += np.sum(measured & ((depth < low - _CHANGED_M) | (depth > high + _CHANGED_M)))
-            compared += np.sum(measured)
+            changed += np.count_nonzero(measured & ((depth < low - _CHANGED_M) | (depth > high + _CHANGED_M)))
+            compared += np.count_nonzero(measured)
         return bool(compared > 0 and changed <= _CHANGED_SHARE * compared)
+
+    def _find_surroundings(self, T_camera_hand_bytes: bytes, opening_m: float, intrinsics: Intrinsics) -> Window:
+        """In and around the hand: with arguments that can be looked up, as the same is asked for in every frame."""
+        T_camera_hand = np.frombuffer(T_camera_hand_bytes).reshape(4, 4)
+        rows, columns = np.nonzero(self._renderer.render(T_camera_hand, opening_m, intrinsics).depth)
+        if not len(rows):
+            return NOWHERE
+        rows, columns = (slice(max(i.min() - _AROUND_PX, 0), i.max() + _AROUND_PX + 1) for i in (rows, columns))
+        return rows, columns
 
     def _judge_view(
         self,

@@ -6,16 +6,18 @@ distance between the pads, and a hidden finger gives no reading. The search find
 all views fit the fingers' CAD best, in metres between the pads; one finger will do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 from scipy.spatial import KDTree
 
-from robo4d.geometry import se3
+from robo4d.geometry import Intrinsics, se3
 from robo4d.tracking.gripper import FINGERS, Mesh, Part
-from robo4d.tracking.rendering import GripperRenderer, box_window, pixel_rays
+from robo4d.tracking.rendering import GripperRenderer, Window, box_window, pixel_rays
 from robo4d.tracking.view import DepthView
 
 PAPER_THRESHOLDS_M = {
@@ -50,6 +52,8 @@ _RULING_OUT, _RULING_OUT_PX = 8, 16
 """Points near a finger, and rendered pixels, that it takes to rule out an opening: every edge of a finger violates."""
 _SHARP_M = 0.015
 """Range of openings that are not ruled out [m] up to which points give a reading."""
+_READINGS = 8
+"""Readings that are kept for who asks for the same one next."""
 
 
 class OpeningMeter:
@@ -77,6 +81,14 @@ class OpeningMeter:
         left, _ = model.left_finger.sample(_FINGER_POINTS, np.random.default_rng(0))
         closed = left @ self._R_fingers_hand.T
         self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
+        self._innermost, self._outermost = closed[:, 0].min() - _NEAR_M, closed[:, 0].max() + _NEAR_M
+        self._readings: dict[tuple[bytes | Intrinsics, ...], float] = {}
+
+    @staticmethod
+    @lru_cache(maxsize=4)
+    def of(renderer: GripperRenderer, tolerance_m: float) -> "OpeningMeter":
+        """The one of this gripper: what the tracker has read is then not read again by who vouches for the pose."""
+        return OpeningMeter(renderer, tolerance_m)
 
     def search(self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...]) -> float:
         """The opening [m] that explains the points about the fingers best; NaN where that says nothing.
@@ -85,14 +97,36 @@ class OpeningMeter:
         nothing beside a finger. What is held between the fingers says nothing. Where hardly a point is on a finger, it
         is the middle of all openings that the images leave possible, see `_possible`.
         """
+        T_world_fingers = T_world_hand @ se3.inverse(self._T_fingers_hand)
+        windows = [
+            box_window(se3.apply(v.T_camera_world @ T_world_fingers, self._corners), v.intrinsics) for v in views
+        ]
+        asked: list[bytes | Intrinsics] = [T_world_hand.tobytes()]
+        for view, window in zip(views, windows, strict=True):
+            asked += [view.intrinsics, view.T_camera_world.tobytes(), view.depth[window].tobytes()]
+        if (key := tuple(asked)) not in self._readings:
+            if len(self._readings) == _READINGS:
+                del self._readings[next(iter(self._readings))]
+            self._readings[key] = self._read(T_world_hand, views, windows)
+        return self._readings[key]
+
+    def _read(
+        self, T_world_hand: Float[Array, "4 4"], views: tuple[DepthView, ...], windows: Sequence[Window]
+    ) -> float:
+        """What `search` gives, of which only the windows matter."""
         T_fingers_world = self._T_fingers_hand @ se3.inverse(T_world_hand)
-        points = np.concatenate([self._between(T_fingers_world @ se3.inverse(v.T_camera_world), v) for v in views])
+        points = np.concatenate(
+            [
+                self._between(T_fingers_world @ se3.inverse(view.T_camera_world), view, window)
+                for view, window in zip(views, windows, strict=True)
+            ]
+        )
         openings = np.arange(0, self._renderer.model.max_opening_m + _STEP_M / 2, _STEP_M)
         sides = np.abs(points[:, 0]) - openings[:, None] / 2  # (openings, points), as if all were the left finger's
-        queries = np.stack(
-            [sides, np.broadcast_to(points[:, 1], sides.shape), np.broadcast_to(points[:, 2], sides.shape)], axis=-1
-        )
-        distances, _ = self._left.query(queries, distance_upper_bound=_NEAR_M)
+        beside, across = np.nonzero((sides > self._innermost) & (sides < self._outermost))
+        queries = np.column_stack([sides[beside, across], points[across, 1:]])
+        distances = np.full(sides.shape, np.inf)
+        distances[beside, across], _ = self._left.query(queries, distance_upper_bound=_NEAR_M)
         on_finger = np.isfinite(distances)
         beyond = ~on_finger & (sides > self._reach)
         # The nearer to the finger, the more a point says: else all openings within the noise would do equally well.
@@ -118,15 +152,17 @@ class OpeningMeter:
                 rendering = self._renderer.render(
                     view.T_camera_world @ T_world_hand, float(opening_m), view.intrinsics, corners_hand=corners_hand
                 )
-                behind = (view.depth - rendering.depth)[np.isin(rendering.part, FINGERS) & (view.depth > 0)]
-                scores[i] += np.sum(np.select([np.abs(behind) < self._tolerance_m, behind > 0], [1, -1]))
+                depth, part = view.depth[rendering.window], rendering.part[rendering.window]
+                fingers = ((part == Part.LEFT_FINGER) | (part == Part.RIGHT_FINGER)) & (depth > 0)
+                behind = (depth - rendering.depth[rendering.window])[fingers]
+                agreeing = np.count_nonzero(np.abs(behind) < self._tolerance_m)
+                scores[i] += agreeing - np.count_nonzero(behind >= self._tolerance_m)
         return openings[scores > scores.max() - _RULING_OUT_PX]
 
-    def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView) -> Float[Array, "n 3"]:
+    def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView, window: Window) -> Float[Array, "n 3"]:
         """Points of one view [m] in the box that the fingers move in."""
-        rows, columns = box_window(se3.apply(se3.inverse(T_fingers_camera), self._corners), view.intrinsics)
-        depth = view.depth[rows, columns]
-        points_camera = (depth[..., None] * pixel_rays(view.intrinsics)[rows, columns])[depth > 0]
+        depth = view.depth[window]
+        points_camera = (depth[..., None] * pixel_rays(view.intrinsics)[window])[depth > 0]
         points = se3.apply(T_fingers_camera, points_camera.astype(float))
         return points[((points > self._low) & (points < self._high)).all(axis=1)]
 
@@ -141,10 +177,10 @@ class OpeningMeter:
         points: dict[Part, list[Float[Array, "n 3"]]] = {finger: [] for finger in FINGERS}
         for view in views:
             rendering = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics)
-            agreeing = (view.depth > 0) & (np.abs(view.depth - rendering.depth) < self._tolerance_m)
+            depth, part = view.depth[rendering.window], rendering.part[rendering.window]
+            agreeing = (depth > 0) & (np.abs(depth - rendering.depth[rendering.window]) < self._tolerance_m)
             for finger in FINGERS:
-                shown = agreeing & (rendering.part == finger)
-                points[finger].append(view.points(shown))
+                points[finger].append(view.points(agreeing & (part == finger), rendering.window))
         left, right = (np.concatenate(points[finger]) for finger in FINGERS)
         if min(len(left), len(right)) < _FEWEST_PIXELS:
             return float("nan")

@@ -131,7 +131,7 @@ def track_video(
     groups = {view: (view,) for view in range(len(backgrounds))}
     if config.fusion == "joint":
         groups = {BOTH_VIEWS if len(backgrounds) > 1 else 0: tuple(range(len(backgrounds)))}
-    meter = OpeningMeter(renderer, config.tolerance_m)
+    meter = OpeningMeter.of(renderer, config.tolerance_m)
 
     def follow(name: str) -> ArmFollower:
         mechanism = _mechanism(priors[name], renderer, arm)

@@ -31,19 +31,33 @@ _SURFACE_STEP = 0.001
 """Openings of surfaces are rounded to this [m], so that one that stays the same is not moved anew for every test."""
 
 
+Window = tuple[slice, slice]
+"""Rows and columns of an image; they may go on beyond its end."""
+WHOLE: Window = (slice(None), slice(None))
+NOWHERE: Window = (slice(0, 0), slice(0, 0))
+
+
 @lru_cache(maxsize=16)
 def pixel_rays(intrinsics: Intrinsics) -> Float32[Array, "h w 3"]:
     """As `Intrinsics.rays`, kept for the next image of the same camera."""
     return intrinsics.rays().astype(np.float32)
 
 
-def box_window(corners_camera: Float[Array, "8 3"], intrinsics: Intrinsics) -> tuple[slice, slice]:
+def box_window(corners_camera: Float[Array, "8 3"], intrinsics: Intrinsics) -> Window:
     """Rows and columns that may show what is inside a box with these corners [m]; none if it reaches the camera."""
     if not np.all(corners_camera[:, 2] > _NEAR):
-        return slice(0, 0), slice(0, 0)
+        return NOWHERE
     uv, _ = intrinsics.project(corners_camera)
     (u0, v0), (u1, v1) = map(int, np.floor(uv.min(axis=0))), map(int, np.ceil(uv.max(axis=0)))
     return slice(max(v0, 0), max(v1, 0)), slice(max(u0, 0), max(u1, 0))
+
+
+def enclosing(one: Window, other: Window) -> Window:
+    """The window that holds two, of which the second may be empty."""
+    if any(side.start >= side.stop for side in other):
+        return one
+    rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return rows, columns
 
 
 def _fibonacci_sphere(count: int) -> Float[Array, "d 3"]:
@@ -66,11 +80,14 @@ class Rendering:
     """The `Part` of each pixel."""
     whole: bool
     """Whether it is certain that nothing of what was to be drawn lies outside the image."""
+    window: Window
+    """Outside of which nothing is drawn."""
 
     @classmethod
     def example(cls) -> "Rendering":
         """An image without a gripper."""
-        return cls(depth=np.zeros((6, 8)), part=np.zeros((6, 8), np.uint8), whole=False)
+        size = (6, 8)
+        return cls(depth=np.zeros(size), part=np.zeros(size, np.uint8), whole=False, window=NOWHERE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +180,7 @@ class GripperRenderer:
         window = box_window(se3.apply(T_camera_hand, corners), intrinsics)
         rays = pixel_rays(intrinsics)[window]
         if rays.size == 0:
-            return Rendering(depth=depth, part=part, whole=False)
+            return Rendering(depth=depth, part=part, whole=False, window=NOWHERE)
         scene, parts = self._scene(step)
         hit, distance, mesh = cast(scene, se3.inverse(T_camera_hand), rays)
         depth[window] = np.where(hit, distance, 0)
@@ -171,7 +188,7 @@ class GripperRenderer:
         rows, columns = window
         inside = min(rows.start, columns.start) > 0
         whole = inside and rows.stop <= intrinsics.height and columns.stop <= intrinsics.width
-        return Rendering(depth=depth, part=part, whole=whole)
+        return Rendering(depth=depth, part=part, whole=whole, window=window)
 
     def surface(self, opening_m: float) -> Surface:
         """Points on all that can be seen of the gripper from somewhere, opened by a distance [m]; always the same."""

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from numpy import ndarray as Array
 
 from robo4d.geometry import Intrinsics, se3
-from robo4d.tracking.rendering import pixel_rays
+from robo4d.tracking.rendering import WHOLE, Window, pixel_rays
 
 NEAREST_M = 0.05
 """Points nearer to the camera's plane than this [m] count as outside the image."""
@@ -34,9 +34,9 @@ class DepthView:
         size = (k.height, k.width)
         return cls(intrinsics=k, T_camera_world=np.eye(4), depth=np.ones(size, np.float32), still=np.zeros(size, bool))
 
-    def points(self, shown: Bool[Array, "h w"]) -> Float[Array, "n 3"]:
-        """The points [m, world] of some pixels, all of which must have depth."""
-        points_camera = self.depth[shown][:, None] * pixel_rays(self.intrinsics)[shown]
+    def points(self, shown: Bool[Array, "a b"], window: Window = WHOLE) -> Float[Array, "n 3"]:
+        """The points [m, world] of some pixels of a window, all of which must have depth."""
+        points_camera = self.depth[window][shown][:, None] * pixel_rays(self.intrinsics)[window][shown]
         return se3.apply(se3.inverse(self.T_camera_world), points_camera)
 
     @cached_property

@@ -8,6 +8,7 @@ from robo4d import se3
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.robot import MountedArm, RobotDescription
 from robo4d.tracking import ArmModel, ArmRenderer, GripperRenderer, Limits, Mesh, track_video
+from robo4d.tracking.evidence import compare
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.mechanism import FreeHand, HandOnArm
 
@@ -84,6 +85,36 @@ def test_an_arm_is_seen_where_its_links_are(mechanism):
     both = np.isfinite(seen.depth) & (true > 0)
     assert np.median(np.abs(seen.depth - true)[both]) < 0.003
     assert set(np.unique(seen.link)) == {0, *LINKS}
+
+
+def test_the_same_arm_is_drawn_once_for_each_view(mechanism):
+    views, links = Judge(RENDERER, 0.015).views([frame(ROOM, c) for c in CAMERAS]), mechanism.links(READY[None])[0]
+    seen = [ARM_RENDERER.see(links, view) for view in views]
+    assert [ARM_RENDERER.see(links.copy(), view) for view in views] == seen
+    assert not np.array_equal(seen[0].depth, seen[1].depth)
+    for sight in seen:
+        beside = np.ones_like(sight.link, bool)
+        beside[sight.window] = False
+        assert not sight.link[beside].any()
+
+
+def test_what_is_beside_gripper_and_arm_changes_no_evidence(mechanism):
+    hand, links = mechanism.placements(READY[None])[0][0], mechanism.links(READY[None])[0]
+    image = frame([*ROOM, *_link_boxes(mechanism, READY).values(), *gripper(hand, 0.08, forearm=False)], CAMERAS[0])
+    mask = np.zeros_like(image.depth, bool)
+    mask[40:90, 40:90] = mask[:2] = True
+    (view,) = Judge(RENDERER, 0.015).views([image], [mask])
+    rendering = RENDERER.render(view.T_camera_world @ hand, 0.08, view.intrinsics)
+    sight, whole = ARM_RENDERER.see(links, view), (slice(0, 128), slice(0, 128))
+
+    def evidence(rendering, arm):
+        settings = {"tolerance_m": 0.015, "in_image": 0.9, "still": image.depth > 1.0, "mask": mask}
+        return dataclasses.astuple(compare(rendering, image.depth, arm=arm, **settings))
+
+    for arm in (None, sight):
+        uncut = evidence(dataclasses.replace(rendering, window=whole), arm and dataclasses.replace(arm, window=whole))
+        np.testing.assert_allclose(evidence(rendering, arm), uncut)
+    assert evidence(rendering, None)[6] == mask.sum()
 
 
 def _plate(camera, hand):

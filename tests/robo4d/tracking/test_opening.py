@@ -39,6 +39,19 @@ def test_what_is_held_does_not_change_the_reading(width_m):
     assert METER.search(T_WORLD_HAND, _views(width_m, _held(width_m))) == pytest.approx(width_m, abs=0.0101)
 
 
+def test_what_has_been_read_is_not_read_again_unless_the_images_are_others(monkeypatch):
+    meter, views, asked = OpeningMeter.of(RENDERER, 0.015), _views(0.04), []
+    assert OpeningMeter.of(RENDERER, 0.015) is meter
+    read = meter._read
+    monkeypatch.setattr(meter, "_read", lambda *args: asked.append(args) or read(*args))
+    first = meter.search(T_WORLD_HAND, views)
+    assert meter.search(T_WORLD_HAND.copy(), _views(0.04)) == first
+    assert len(asked) == 1
+    closed = meter.search(T_WORLD_HAND, _views(0.0))
+    assert len(asked) == 2
+    assert closed < first - 0.02
+
+
 def test_the_search_forgives_a_pose_that_is_a_little_off():
     off = T_WORLD_HAND @ se3.exp(np.array([0.003, 0.002, 0.003, 0.03, 0.0, 0.03]))
     assert METER.search(off, _views(0.04)) == pytest.approx(0.04, abs=0.0151)
