@@ -57,7 +57,7 @@ StateSource = Callable[[int], RobotState | None]
 
 
 class TinyGenerator:
-    """Imagines the future of two RGB-D views. Implements `VideoGenerator` and `GeneratesBatches` of `robo4d.interfaces`.
+    """Imagines the future of two or more RGB-D views: a `VideoGenerator` and `GeneratesBatches` of `robo4d.interfaces`.
 
     Args:
         planner: Makes keyframes; it knows the task.
