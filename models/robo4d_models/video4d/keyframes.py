@@ -27,6 +27,10 @@ NOW = SLOTS
 CLOSED_WIDTH = 0.04
 """Opening at which a gripper that is about to close on something is drawn [m]: half open, for want of better."""
 
+_ACTING_S, _ACTING_SHARE = 0.9, 0.6
+"""How long the hands stand still while a gripper acts, as the demonstrator's do [s], and at most, of the time to the
+next keyframe: a video that passes a grasp between two frames never shows it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Keyframe:
@@ -90,9 +94,10 @@ class KeyframePlan:
     def at(self, times_s: Float[Array, " t"], start: RobotState) -> tuple[Float[Array, "t a 4 4"], Float[Array, "t a"]]:
         """Poses and gripper openings [m] at given times after the observation [s].
 
-        From keyframe to keyframe along straight lines at constant speed, beginning where the arms are; after the last
-        one they stand still. A gripper takes the width of its new state when the keyframe is passed; one that stays
-        closed keeps the width that it has at the start, which is that of the held object.
+        From keyframe to keyframe along straight lines at constant speed, beginning where the arms are; where a gripper
+        acts, they stand still before they go on, and after the last one for good. A gripper takes the width of its new
+        state when the keyframe is passed; one that stays closed keeps the width that it has at the start, which is
+        that of the held object.
         """
         knots = np.concatenate([start.T_world_tcp[None], self.T_world_tcp])
         knot_times = np.concatenate([[0.0], self.times_s])
@@ -106,7 +111,10 @@ class KeyframePlan:
             if j == len(knots) - 1:
                 poses[i] = knots[-1]
                 continue
-            s = (time - knot_times[j]) / max(knot_times[j + 1] - knot_times[j], 1e-6)
+            before = held if j < 2 else self.closed[j - 2]
+            lasts_s = knot_times[j + 1] - knot_times[j]
+            acts_s = min(_ACTING_S, _ACTING_SHARE * lasts_s) if j and np.any(closed != before) else 0.0
+            s = max(time - knot_times[j] - acts_s, 0.0) / max(lasts_s - acts_s, 1e-6)
             for arm in range(knots.shape[1]):
                 poses[i, arm] = se3.interpolate(knots[j, arm], knots[j + 1, arm], s)
         return poses, widths

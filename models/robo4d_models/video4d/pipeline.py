@@ -1,6 +1,6 @@
 """The tiny preset at work: from one RGB-D frame per view to a 4D video. The file to read first.
 
-observation -> plan model -> keyframes -> poses of every frame -> draft -> refiner -> PointmapVideo
+observation -> plan model -> keyframes -> aim -> poses of every frame -> draft -> refiner -> PointmapVideo
 
 Of images that are wider than high, or higher than wide, the middle square is read, and the video shows it.
 """
@@ -20,12 +20,13 @@ from robo4d.health import Health
 from robo4d.interfaces import ToldVideo
 from robo4d.track import GripperTrack
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState
+from robo4d_models.video4d.aim import Aim, aimed
+from robo4d_models.video4d.coding import ARMS, HELD_WIDTH, OPEN_WIDTH, RobotState, middle_square
 from robo4d_models.video4d.keyframes import KeyframePlan
 from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.planning import FLOW_STEPS, KeyframePlanner
 from robo4d_models.video4d.refiner import Refiner, RefinerConfig
-from robo4d_models.video4d.rendering import Motion, PlanRenderer
+from robo4d_models.video4d.rendering import Motion, PlanRenderer, square_view
 from robo4d_models.video4d.robot_model import RobotModel
 from robo4d_models.video4d.segmenter import Segmenter
 
@@ -33,6 +34,9 @@ WITNESSES = 15
 """Further plans that are drawn with each one, to see how sure the model is."""
 _SAME_M, _SAME_RAD = 0.025, math.radians(15)
 """Poses within this of each other are the same: the limits of a right one."""
+
+_OPEN = np.full(len(ARMS), OPEN_WIDTH)
+"""Openings of grippers whose state is unknown [m]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class TinyGenerator:
         refiner: Turns drafts into pictures. Without one, the drafts themselves are the video.
         segmenter: Finds the objects that move as a whole. Without one, only what is between the fingers does.
         localiser: Finds cameras whose poses are unknown. Without one, they must be known.
+        aim: Makes grasps exact. Without one, they are as the planner sees them.
         robot: Of each arm and its gripper.
         state: Where the robot's state comes from; without it the arms are read from the images.
         config: What is generated.
@@ -77,10 +82,11 @@ class TinyGenerator:
         *,
         segmenter: Segmenter | None = None,
         localiser: Localiser | None = None,
+        aim: Aim | None = None,
         state: StateSource = lambda stamp_ns: None,
         config: TinyConfig | None = None,
     ) -> None:
-        self.planner, self._localiser, self._state = planner, localiser, state
+        self.planner, self._localiser, self._aim, self._state = planner, localiser, aim, state
         self._renderer = PlanRenderer(robot, refiner, segmenter)
         self.config = config or TinyConfig()
         self.told: Mapping[str, GripperTrack] = {}
@@ -106,22 +112,22 @@ class TinyGenerator:
         planner = KeyframePlanner.load(folder / "plan.safetensors", task)
         objects = folder / "segmenter.safetensors"
         segmenter = Segmenter.load(objects) if objects.exists() else None
+        aiming = folder / "aim.safetensors"
+        aim = Aim.load(aiming) if aiming.exists() else None
+        pictures = folder / "refiner.safetensors"
+        refiner, robot = _load_refiner(pictures) if pictures.exists() else (None, RobotModel.of_franka())
         places = folder / "localiser.safetensors"
-        if not (folder / "refiner.safetensors").exists():
-            robot = RobotModel.of_franka()
-            localiser = Localiser.load(places, robot) if places.exists() else None
-            return cls(planner, None, robot, segmenter=segmenter, localiser=localiser, state=state, config=config)
-        values, sizes = checkpoints.load_weights(folder / "refiner.safetensors")
-        sizes["widths"] = tuple(sizes["widths"])
-        refiner = Refiner(RefinerConfig(**sizes))
-        trained = {name: value for name, value in values.items() if not name.startswith("robot.")}
-        try:
-            refiner.load_state_dict(trained)
-        except RuntimeError as error:
-            raise ValueError(f"{folder / 'refiner.safetensors'} holds the weights of another model: {error}") from error
-        robot = RobotModel.from_tensors(values)
         localiser = Localiser.load(places, robot) if places.exists() else None
-        return cls(planner, refiner.eval(), robot, segmenter=segmenter, localiser=localiser, state=state, config=config)
+        return cls(
+            planner,
+            refiner,
+            robot,
+            segmenter=segmenter,
+            localiser=localiser,
+            aim=aim,
+            state=state,
+            config=config,
+        )
 
     def place(self, pair: RgbdPair) -> RgbdPair:
         """The pair with the poses of both cameras; see `Localiser.place`."""
@@ -196,6 +202,7 @@ class TinyGenerator:
             seeds=seeds,
             steps=self.config.flow_steps,
         )
+        samples = [self._aimed(pair, plans) for plans in samples]
         videos = self._render(pair, frames, [plan for plan, *_ in samples], progress)
         made = [
             ToldVideo(video=video, told=self.tracks(pair, plan, others))
@@ -203,6 +210,14 @@ class TinyGenerator:
         ]
         self.told = made[-1].told
         return made
+
+    def _aimed(self, pair: RgbdPair, plans: Sequence[KeyframePlan]) -> list[KeyframePlan]:
+        if self._aim is None:
+            return list(plans)
+        views = [square_view(middle_square(frame), self.config.size) for frame in (pair.n, pair.m)]
+        state = self._state(pair.stamp_ns)
+        widths = _OPEN if state is None else state.gripper_width
+        return aimed(plans, self._aim, views, widths, self.planner.task)
 
     def _render(
         self,
@@ -258,11 +273,22 @@ class TinyGenerator:
 
     def _motion(self, pair: RgbdPair, plan: KeyframePlan) -> Motion:
         """The plan at the times of the video, from where the grippers are: measured, or else as it sees them, open."""
-        start = self._state(pair.stamp_ns) or RobotState(
-            T_world_tcp=plan.T_world_tcp_now, gripper_width=np.full(len(ARMS), OPEN_WIDTH)
-        )
+        start = self._state(pair.stamp_ns) or RobotState(T_world_tcp=plan.T_world_tcp_now, gripper_width=_OPEN)
         poses, widths = plan.at(self.times_s, start)
         return Motion(start=start, T_world_tcp=poses, gripper_width=widths)
+
+
+def _load_refiner(file: Path) -> tuple[Refiner, RobotModel]:
+    """The refiner of a file, and the robot that its drafts are drawn with."""
+    values, sizes = checkpoints.load_weights(file)
+    sizes["widths"] = tuple(sizes["widths"])
+    refiner = Refiner(RefinerConfig(**sizes))
+    trained = {name: value for name, value in values.items() if not name.startswith("robot.")}
+    try:
+        refiner.load_state_dict(trained)
+    except RuntimeError as error:
+        raise ValueError(f"{file} holds the weights of another model: {error}") from error
+    return refiner.eval(), RobotModel.from_tensors(values)
 
 
 def _same_pose(Ts: Float[Array, "t a 4 4"], others: Float[Array, "t a 4 4"]) -> Bool[Array, "t a"]:

@@ -132,7 +132,7 @@ class PlanRenderer:
     def _views(self, frames: Sequence[RgbdFrame], size: int) -> list[View]:
         """The frames at the size of the video, with the objects in them."""
         squares = [middle_square(frame) for frame in frames]
-        views = [_view(frame, size) for frame in squares]
+        views = [square_view(frame, size) for frame in squares]
         if self._segmenter is None:
             return views
         images = np.stack([resize_nearest(frame.rgb, size, size) for frame in squares])
@@ -157,11 +157,14 @@ def _refuse_lost_robot(frames: tuple[RgbdFrame, RgbdFrame], draughtsman: Draught
             )
 
 
-def _view(frame: RgbdFrame, size: int) -> View:
+def square_view(frame: RgbdFrame, size: int) -> View:
     """A square frame at the size of the video.
 
     The pixels that are kept need not lie at the centres of the small image's pixels; the principal point is moved by
     the mean of their offsets, so that the rays are exact wherever the size divides the frame's.
+
+    Raises:
+        ValueError: the camera's pose is unknown.
     """
     if frame.T_world_camera is None:
         raise ValueError(

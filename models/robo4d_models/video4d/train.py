@@ -18,6 +18,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d.aim import Aim, aim_errors, aim_losses
+from robo4d_models.video4d.aim_batches import AimBatches
 from robo4d_models.video4d.batches import (
     Augmentation,
     PlanBatches,
@@ -39,7 +41,7 @@ from robo4d_models.video4d.segmenter import Segmenter, segmenter_errors, segment
 from robo4d_models.video4d.svd.train_config import SvdPart, SvdTraining
 from robo4d_models.video4d.trainer import TrainConfig, Trainer, Training
 
-TinyPart = Literal["plan", "refiner", "segmenter", "localiser", "few_step"]
+TinyPart = Literal["plan", "aim", "refiner", "segmenter", "localiser", "few_step"]
 _CONFIG = TrainConfig()
 _REFINER = RefinerConfig()
 _SVD = SvdTraining()
@@ -70,8 +72,8 @@ def train(
             checkpoints and curves. Training goes on from what is in it, be it only weights. A few-step student of
             the weights in it becomes a folder of weights of its own: few_step/.
         preset: Which model.
-        part: Which part of the preset: of tiny plan (unless told otherwise), refiner, segmenter, localiser, or
-            few_step; of svd network (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
+        part: Which part of the preset: of tiny plan (unless told otherwise), aim, refiner, segmenter, localiser,
+            or few_step; of svd network (unless told otherwise), points_vae, rgb_decoder, points_decoder, or few_step.
         tasks: Which tasks' samples to use, for the tiny preset.
         config: How long and how.
         refiner: Sizes of the refiner, and its ablations.
@@ -82,7 +84,7 @@ def train(
     if smoke:
         config = replace(config, steps=6, batch=2, warm_up=2, log_every=2, validate_every=3, validation_batches=1)
     if preset == "svd":
-        if part in ("plan", "refiner", "segmenter", "localiser"):
+        if part in ("plan", "aim", "refiner", "segmenter", "localiser"):
             raise ValueError(f"svd has no part {part}; its parts are {', '.join(get_args(SvdPart))}")
         if config.mixed_precision != "no":
             raise ValueError("svd computes its network in bfloat16 wherever there is a GPU: leave mixed_precision out")
@@ -123,7 +125,7 @@ def train(
             training = Training(model, partial(few_step_losses, teacher=teacher))
             measure = partial(_few_step_validation, teacher=teacher)
             if accelerator.is_main_process:
-                checkpoints.copy_missing(out, out / part, ["refiner", "segmenter", "localiser"])
+                checkpoints.copy_missing(out, out / part, ["aim", "refiner", "segmenter", "localiser"])
             weights = out / part / "plan.safetensors"
         about = asdict(model.config), constants
         batches = PlanBatches(
@@ -143,6 +145,20 @@ def train(
                     augmentation=None,
                     length=config.validation_batches,
                 ),
+            )
+
+    elif part == "aim":
+        model = Aim()
+        training = Training(model, aim_losses)
+        about = asdict(model.config), dict[str, Tensor]()
+        batches = AimBatches(folder, batch=config.batch, seed=seed, length=config.steps, augment=True)
+
+        def validate() -> dict[str, float]:
+            if (kept := validation_folder()) is None:
+                return {}
+            return _aim_validation(
+                model,
+                AimBatches(kept, batch=_VALIDATION_BATCH, seed=0, length=config.validation_batches, augment=False),
             )
 
     elif part == "segmenter":
@@ -240,6 +256,15 @@ def _few_step_validation(model: PlanModel, batches: PlanBatches, *, teacher: Flo
     rows = (batches[i].to(device) for i in range(len(batches)))
     joined = _joined(few_step_errors(model, sample, teacher=teacher) for sample in rows)
     return {name: float(np.mean(values)) for name, values in joined.items()}
+
+
+@torch.no_grad()
+def _aim_validation(model: Aim, batches: AimBatches) -> dict[str, float]:
+    """Medians of the errors of planned and of aimed grasps, and what nine of ten aimed ones keep to."""
+    device = next(model.parameters()).device
+    joined = _joined(aim_errors(model, batches[i].to(device)) for i in range(len(batches)))
+    medians = {name: float(np.median(values)) for name, values in joined.items()}
+    return medians | {"aimed_p90_mm": float(np.quantile(joined["aimed_mm"], 0.9))}
 
 
 @torch.no_grad()

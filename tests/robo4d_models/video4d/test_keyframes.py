@@ -57,11 +57,11 @@ def plan():
     )
 
 
-def test_a_plan_passes_through_its_keyframes_and_stays_at_the_last():
+def test_a_plan_passes_through_its_keyframes_stands_still_to_grasp_and_stays_at_the_last():
     start = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.08, 0.08]))
-    poses, widths = plan().at(np.array([0.5, 1.0, 2.0, 9.0]), start)
-    np.testing.assert_allclose(poses[:, 0, 0, 3], [0.1, 0.2, 0.1, 0.0], atol=1e-9)
-    assert (widths[:, 0] < 0.06).tolist() == [False, True, True, True]
+    poses, widths = plan().at(np.array([0.5, 1.0, 1.9, 2.45, 9.0]), start)
+    np.testing.assert_allclose(poses[:, 0, 0, 3], [0.1, 0.2, 0.2, 0.1, 0.0], atol=1e-9)
+    assert (widths[:, 0] < 0.06).tolist() == [False, True, True, True, True]
     assert (widths[:, 1] == 0.08).all()
     assert se3.is_valid(poses).all()
 

@@ -196,7 +196,7 @@ def test_weights_of_another_network_are_not_begun_with(samples, tmp_path):
         )
 
 
-@pytest.mark.parametrize("part", ["refiner", "segmenter", "localiser"])
+@pytest.mark.parametrize("part", ["refiner", "aim", "segmenter", "localiser"])
 def test_the_other_parts_are_trained_by_the_same_command(samples, tmp_path, part):
     train(data=samples, out=tmp_path, part=part, tasks=TASKS, smoke=True)
     rows = checkpoints.read_curve(tmp_path / part / "curve.jsonl")
