@@ -6,7 +6,7 @@ A state is one entry of an array: a pose of the hand, or the positions of the jo
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
@@ -39,8 +39,8 @@ class Mechanism(Protocol):
         """T_world_body of each body."""
         ...
 
-    def motions(self, states: Float[Array, "n ..."]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 d"]], ...]:
-        """The same, each with the twist of the body, in its own axes, per step."""
+    def motions(self, states: Float[Array, "n ..."]) -> tuple[Float[Array, "k n 4 4"], Float[Array, "k n 6 d"]]:
+        """The same in one array, and the twist of each body, in its own axes, per step."""
         ...
 
     def stepped(self, states: Float[Array, "n ..."], steps: Float[Array, "n d"]) -> Float[Array, "n ..."]:
@@ -76,9 +76,9 @@ class FreeHand:
         """See `Mechanism`."""
         return (states,)
 
-    def motions(self, states: Float[Array, "n 4 4"]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 6"]], ...]:
+    def motions(self, states: Float[Array, "n 4 4"]) -> tuple[Float[Array, "1 n 4 4"], Float[Array, "1 n 6 6"]]:
         """See `Mechanism`."""
-        return ((states, np.broadcast_to(self._jacobian, (len(states), 6, 6))),)
+        return states[None], np.broadcast_to(self._jacobian, (1, len(states), 6, 6))
 
     def stepped(self, states: Float[Array, "n 4 4"], steps: Float[Array, "n 6"]) -> Float[Array, "n 4 4"]:
         """See `Mechanism`."""
@@ -109,6 +109,7 @@ class HandOnArm:
     ) -> None:
         self.renderer, self.arm, self.T_world_base, self.start = renderer, arm, T_world_base, joints
         self.damping = np.full(7, _STIFFNESS_M**2)
+        self._carriers = np.array([7, *arm.surfaces])
 
     def surfaces(self, opening_m: float) -> tuple[Surface, ...]:
         """See `Mechanism`."""
@@ -124,12 +125,12 @@ class HandOnArm:
         """T_world_link of all links."""
         return self.T_world_base @ self.arm.model.placements(states)
 
-    def motions(self, states: Float[Array, "n 7"]) -> tuple[tuple[Float[Array, "n 4 4"], Float[Array, "n 6 7"]], ...]:
+    def motions(self, states: Float[Array, "n 7"]) -> tuple[Float[Array, "k n 4 4"], Float[Array, "k n 6 7"]]:
         """See `Mechanism`."""
         links = self.links(states)
-        hands = links[:, 6] @ self.arm.model.T_link7_hand
-        bodies = [(7, hands), *((number, links[:, number - 1]) for number in self.arm.surfaces)]
-        return tuple((placement, _turning(links[:, :last], placement)) for last, placement in bodies)
+        bodies = links[:, self._carriers - 1].swapaxes(0, 1)
+        bodies[0] = bodies[0] @ self.arm.model.T_link7_hand
+        return bodies, _turning(links, bodies, self._carriers)
 
     def stepped(self, states: Float[Array, "n 7"], steps: Float[Array, "n 7"]) -> Float[Array, "n 7"]:
         """See `Mechanism`."""
@@ -140,7 +141,7 @@ class HandOnArm:
         for _ in range(_REACH_ITERATIONS):
             links = self.links(states)
             hands = links[:, 6] @ self.arm.model.T_link7_hand
-            J = _turning(links, hands)
+            (J,) = _turning(links, hands[None], self._carriers[:1])
             J_t, error = J.swapaxes(1, 2), _difference(hands, Ts_world_hand)[..., None]
             steps = J_t @ np.linalg.solve(J @ J_t + _REACH_DAMPING * np.eye(6), error)
             states = self.stepped(states, steps[..., 0])
@@ -156,12 +157,16 @@ def _difference(Ts_world_a: Float[Array, "n 4 4"], Ts_world_b: Float[Array, "n 4
     return np.concatenate([way[:, 0], skew / 2], axis=1)
 
 
-def _turning(Ts_world_link: Float[Array, "n k 4 4"], Ts_world_body: Float[Array, "n 4 4"]) -> Float[Array, "n 6 7"]:
-    """Twist of a body, in its own axes, per speed of each joint; the body hangs on the last of the given links."""
+def _turning(
+    Ts_world_link: Float[Array, "n 7 4 4"], Ts_world_body: Float[Array, "k n 4 4"], carriers: Int[Array, " k"]
+) -> Float[Array, "k n 6 7"]:
+    """Twist of each body, in its own axes, per speed of each joint; each hangs on the link of a number."""
     axes = Ts_world_link[:, :, :3, 2]
-    arms = Ts_world_body[:, None, :3, 3] - Ts_world_link[:, :, :3, 3]
-    twists_world = np.stack([np.cross(axes, arms), axes], axis=2)  # (n, k, 2, 3)
-    twists = twists_world @ Ts_world_body[:, None, :3, :3]  # R^T v, for rows
-    jacobian = np.zeros((len(Ts_world_body), 6, 7))
-    jacobian[:, :, : axes.shape[1]] = twists.reshape(*axes.shape[:2], 6).swapaxes(1, 2)
-    return jacobian
+    arms = Ts_world_body[:, :, None, :3, 3] - Ts_world_link[:, :, :3, 3]
+    twists_world = np.empty((*arms.shape[:3], 2, 3))
+    after, before = [1, 2, 0], [2, 0, 1]
+    twists_world[..., 0, :] = axes[..., after] * arms[..., before] - axes[..., before] * arms[..., after]
+    twists_world[..., 1, :] = axes
+    twists = twists_world @ Ts_world_body[:, :, None, :3, :3]  # R^T v, for rows
+    moved = np.arange(1, 8) <= carriers[:, None, None, None]
+    return twists.reshape(*arms.shape[:3], 6).swapaxes(2, 3) * moved

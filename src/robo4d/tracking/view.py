@@ -64,3 +64,37 @@ class DepthView:
         u = np.clip(np.float32(k.fx) * points_camera[:, 0] * scale + np.float32(k.cx + 1), 0, k.width + 1)
         v = np.clip(np.float32(k.fy) * points_camera[:, 1] * scale + np.float32(k.cy + 1), 0, k.height + 1)
         return v.astype(np.int32) * np.int32(k.width + 2) + u.astype(np.int32)
+
+
+class ViewStack:
+    """Several views as one list of pixels, so that points are looked up in all of them at once.
+
+    Args:
+        views: What the cameras see.
+    """
+
+    def __init__(self, views: tuple[DepthView, ...]) -> None:
+        self.views = views
+        self.Ts_camera_world: Float[Array, "v 4 4"] = np.stack([view.T_camera_world for view in views])
+        self.points_camera: Float32[Array, "3 p"] = np.concatenate([view.points_camera for view in views], axis=1)
+        """As in `DepthView`, each view's in its own camera, one view after the other."""
+        self.background: Bool[Array, " p"] = np.concatenate([view.background for view in views])
+        """As in `DepthView`."""
+        self.beside: Bool[Array, " p"] | None = None
+        """As in `DepthView`; None if no view has a mask."""
+        if any(view.beside is not None for view in views):
+            no = [np.zeros_like(view.background) if view.beside is None else view.beside for view in views]
+            self.beside = np.concatenate(no)
+        sizes = [view.points_camera.shape[1] for view in views]
+        self._starts = (np.cumsum(sizes) - sizes).astype(np.int32)[:, None, None]
+        k = [view.intrinsics for view in views]
+        self._focal = np.array([[i.fx, i.fy] for i in k], np.float32)[:, None, :, None]
+        self._centre = np.array([[i.cx + 1, i.cy + 1] for i in k], np.float32)[:, None, :, None]
+        self._last = np.array([[i.width + 1, i.height + 1] for i in k], np.float32)[:, None, :, None]
+        self._stride = np.array([i.width + 2 for i in k], np.int32)[:, None, None]
+
+    def pixels(self, points_camera: Float32[Array, "v b 3 n"]) -> Int[Array, "v b n"]:
+        """Index of the pixel of each view that shows each point [m], as `DepthView.pixels`."""
+        scale = self._focal / np.maximum(points_camera[:, :, 2:], np.float32(NEAREST_M))
+        uv = np.minimum(np.maximum(points_camera[:, :, :2] * scale + self._centre, 0), self._last).astype(np.int32)
+        return uv[:, :, 1] * self._stride + uv[:, :, 0] + self._starts

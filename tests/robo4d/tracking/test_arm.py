@@ -50,14 +50,15 @@ def test_the_base_is_where_the_hand_and_the_joints_say(mechanism):
 @pytest.mark.parametrize("joint", range(7))
 def test_a_small_step_moves_each_body_as_its_jacobian_says(mechanism, joint):
     step = 1e-6 * np.eye(7)[joint]
-    before, after = mechanism.motions(JOINTS), mechanism.placements(mechanism.stepped(JOINTS, np.tile(step, (6, 1))))
-    for (T, jacobian), moved in zip(before, after, strict=True):
+    before, jacobians = mechanism.motions(JOINTS)
+    after = mechanism.placements(mechanism.stepped(JOINTS, np.tile(step, (6, 1))))
+    for T, jacobian, moved in zip(before, jacobians, after, strict=True):
         np.testing.assert_allclose(se3.log(se3.inverse(T) @ moved), jacobian @ step, atol=1e-10)
 
 
 def test_a_small_step_of_a_free_hand_moves_it_as_its_jacobian_says():
     free, step = FreeHand(RENDERER), 1e-6 * np.arange(1.0, 7.0)
-    ((T, jacobian),) = free.motions(np.eye(4)[None])
+    (T,), (jacobian,) = free.motions(np.eye(4)[None])
     np.testing.assert_allclose(se3.log(se3.inverse(T) @ free.stepped(T, step[None])), jacobian @ step, atol=1e-10)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from box_scene import CAMERAS, MODEL, ROOM, frame, gripper, path
@@ -6,7 +8,8 @@ from robo4d import se3
 from robo4d.tracking import GripperRenderer
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.mechanism import FreeHand
-from robo4d.tracking.registration import Registration
+from robo4d.tracking.registration import Registration, _Bodies
+from robo4d.tracking.view import ViewStack
 
 RENDERER = GripperRenderer(MODEL)
 REGISTRATION = Registration(FreeHand(RENDERER))
@@ -31,6 +34,34 @@ def test_each_pose_is_refined_for_itself():
     start = T_WORLD_HAND @ se3.exp(TWISTS)
     together = REGISTRATION.refine(start, 0.08, _views())
     np.testing.assert_allclose(REGISTRATION.refine(start[3:4], 0.08, _views())[0], together[3], atol=1e-5)
+
+
+def test_points_are_looked_up_in_all_views_at_once_as_in_each():
+    smaller = replace(CAMERAS[1], intrinsics=CAMERAS[1].intrinsics.resized(width=64, height=64))
+    (one,) = Judge(RENDERER, 0.015).views([frame(ROOM, CAMERAS[0])])
+    image = frame(ROOM, smaller)
+    (other,) = Judge(RENDERER, 0.015, [image.depth]).views([image], [np.indices((64, 64))[0] > 30])
+    views = (one, other)
+    surface, stack = RENDERER.surface(0.08), ViewStack(views)
+    T = T_WORLD_HAND @ se3.exp(TWISTS)
+    points = np.stack([surface.seen_from(view.T_camera_world @ T)[0] for view in views])
+    pixels = stack.pixels(points)
+    assert stack.beside is not None
+    for view, seen, there in zip(views, points, pixels, strict=True):
+        alone = view.pixels(seen)
+        np.testing.assert_array_equal(stack.points_camera[:, there], view.points_camera[:, alone])
+        np.testing.assert_array_equal(stack.background[there], view.background[alone])
+        np.testing.assert_array_equal(stack.beside[there], False if view.beside is None else view.beside[alone])
+
+
+def test_all_bodies_are_seen_at_once_as_each_is():
+    surfaces = (RENDERER.surface(0.08), RENDERER.surface(0.0)[:60])
+    Ts = np.stack([se3.inverse(c.T_world_camera) @ T_WORLD_HAND @ se3.exp(TWISTS) for c in CAMERAS], axis=1)
+    points, _, facing = _Bodies(surfaces).seen_from(Ts)
+    for body, part in enumerate((slice(0, 400), slice(400, 460))):
+        expected_points, expected_facing = surfaces[body].seen_from(Ts[:, body])
+        np.testing.assert_allclose(points[..., part], expected_points, atol=1e-6)
+        np.testing.assert_array_equal(facing[:, part], expected_facing)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
