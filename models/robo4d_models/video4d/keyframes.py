@@ -7,14 +7,14 @@ So an episode that began half way, or took a detour, has its grasp and its relea
 without anybody labelling phases.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
-from robo4d_models.video4d.coding import OPEN_WIDTH, RobotState
+from robo4d_models.video4d.coding import HELD_WIDTH, OPEN_WIDTH, RobotState
 
 SEGMENTS = 5
 """The longest task, the bimanual one, has four gripper events, and ends once after them."""
@@ -30,6 +30,9 @@ CLOSED_WIDTH = 0.04
 _ACTING_S, _ACTING_SHARE = 0.9, 0.6
 """How long the hands stand still while a gripper acts, as the demonstrator's do [s], and at most, of the time to the
 next keyframe: a video that passes a grasp between two frames never shows it."""
+_DROP_M = 0.008
+"""How far above where a plan puts it a thing is let go [m]: plans are good to about a centimetre, and what touches down
+before it is let go pushes the arm away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,17 @@ class KeyframePlan:
     def progress(self) -> float:
         """Expected share of the slots that lie behind, in [0, 1]."""
         return float(self.next_probability @ np.linspace(0, 1, len(self.next_probability)))
+
+    def letting_go_above(self, gripper_width: Float[Array, " a"]) -> "KeyframePlan":
+        """The plan with the hands a little higher where they let something go.
+
+        Args:
+            gripper_width: Opening of each gripper now [m].
+        """
+        before = np.concatenate([gripper_width[None] < HELD_WIDTH, self.closed[:-1]])
+        poses = self.T_world_tcp.copy()
+        poses[..., 2, 3] += np.where(before & ~self.closed, _DROP_M, 0.0)
+        return replace(self, T_world_tcp=poses)
 
     def at(self, times_s: Float[Array, " t"], start: RobotState) -> tuple[Float[Array, "t a 4 4"], Float[Array, "t a"]]:
         """Poses and gripper openings [m] at given times after the observation [s].

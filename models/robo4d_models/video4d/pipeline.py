@@ -212,11 +212,13 @@ class TinyGenerator:
         return made
 
     def _aimed(self, pair: RgbdPair, plans: Sequence[KeyframePlan]) -> list[KeyframePlan]:
-        if self._aim is None:
-            return list(plans)
-        views = [square_view(middle_square(frame), self.config.size) for frame in (pair.n, pair.m)]
+        """The plans with their next grasp where it is seen to belong, and with room below what is let go."""
         state = self._state(pair.stamp_ns)
         widths = _OPEN if state is None else state.gripper_width
+        plans = [plan.letting_go_above(widths) for plan in plans]
+        if self._aim is None:
+            return plans
+        views = [square_view(middle_square(frame), self.config.size) for frame in (pair.n, pair.m)]
         return aimed(plans, self._aim, views, widths, self.planner.task)
 
     def _render(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.keyframes import NOW, SEGMENT_SLOTS, SLOTS, Keyframe, KeyframePlan, slots
@@ -69,6 +71,18 @@ def test_a_plan_passes_through_its_keyframes_stands_still_to_grasp_and_stays_at_
 def test_a_held_object_keeps_the_gripper_as_wide_as_it_is():
     start = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.033, 0.08]))
     assert plan().at(np.array([0.5, 2.0]), start)[1][:, 0].tolist() == [0.033, 0.033]
+
+
+def test_things_are_let_go_above_where_they_are_put():
+    closed = np.array([[False, False], [True, False], [False, False], [False, False]])
+    poses = np.tile(np.eye(4), (4, 2, 1, 1))
+    releasing = replace(plan(), T_world_tcp=poses, closed=closed, times_s=np.arange(1.0, 5.0), slots=np.arange(4))
+
+    def raised_mm(*widths):
+        return 1000 * releasing.letting_go_above(np.array(widths)).T_world_tcp[:, :, 2, 3].T.round(4)
+
+    np.testing.assert_array_equal(raised_mm(0.08, 0.08), [[0, 0, 8, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(raised_mm(0.045, 0.045), [[8, 0, 8, 0], [8, 0, 0, 0]])
 
 
 def test_progress_is_the_share_of_the_slots_that_lie_behind():
