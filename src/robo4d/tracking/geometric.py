@@ -5,8 +5,8 @@ hidden hand is. A gripper that stands still, or is found next to its last pose b
 each moment is searched from coarse to fine. Hypotheses about the last pose are tested by projecting points of the
 surface into the images (`SurfaceTest`), the best are registered (`Registration`), and their surroundings are searched
 again with less spread. The rendering decides (`Judge`). Where it bears nothing out, the search widens, and goes on from
-the last pose that was borne out, and from what are likely guesses since. Masks, where there are any, are searched
-first, with fewer hypotheses.
+the last pose that was borne out, and from what are likely guesses since. Masks, where there are any, tell how far the
+gripper came: as a rule, registration from there is enough; else, what they show is searched first, with less effort.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from robo4d.rgbd import RgbdFrame
 from robo4d.tracking.evidence import Evidence
 from robo4d.tracking.hypotheses import SurfaceTest, spread
 from robo4d.tracking.judge import Judge
+from robo4d.tracking.mask_motion import Middle, gripper_middle, visible_middles, way
 from robo4d.tracking.mechanism import HandOnArm, Mechanism
 from robo4d.tracking.opening import OpeningMeter
 from robo4d.tracking.registration import Registration
@@ -52,8 +53,8 @@ _APART_M = 0.02
 """Poses nearer than this to each other, over these points, are tried once."""
 _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
-_MASK_DEPTH_M = 0.015
-"""How far the gripper's middle lies behind the median of its visible surface [m]."""
+_SURE_IN_MASK = 0.55
+"""The same where the masks tell how far the gripper came."""
 
 
 class GeometricTracker:
@@ -86,6 +87,8 @@ class GeometricTracker:
         self._guesses: list[Float[Array, "..."]] = []
         self._T_last_next = np.eye(4)
         self._missed = 0
+        self._middles: tuple[Middle | None, ...] = ()
+        """Of the masks when the gripper was borne out; none if that was not in the moment before."""
 
     @property
     def joints(self) -> Float[Array, "7"] | None:
@@ -124,7 +127,7 @@ class GeometricTracker:
         self._measure_opening(T, views)
         self._judge.spare(frames, T, self._opening_m)
         self._state, self._centres, self._guesses = state, [state], []
-        self._T_last_next, self._missed = np.eye(4), 0
+        self._T_last_next, self._missed, self._middles = np.eye(4), 0, visible_middles(views)
         return T
 
     def track(
@@ -148,11 +151,12 @@ class GeometricTracker:
             step = se3.inverse(self._hand(last)) @ self._hand(best.state)
             self._T_last_next = step if self._missed == 0 else np.eye(4)
             self._centres, self._guesses, self._missed = [best.state], [], 0
+            self._middles = visible_middles(views)
             self._measure_opening(self._hand(best.state), views)
         else:
             states, values = [one.state for one in likely], np.array([one.value for one in likely])
             self._guesses = list(self._distinct(np.stack(states), values, _GUESSES)) if likely else []
-            self._T_last_next, self._missed = np.eye(4), self._missed + 1
+            self._T_last_next, self._missed, self._middles = np.eye(4), self._missed + 1, ()
         self._state = best.state
         return self._hand(best.state)
 
@@ -170,14 +174,17 @@ class GeometricTracker:
         self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float, *, masked: bool
     ) -> "Sequence[tuple[Callable[[], list[_Candidate]], float]]":
         """What to try in turn, and the value with which to be content. Where masks show nothing, nothing is sought."""
-        trusted, middle = self.config.trusted, _masked_middle(views)
+        trusted, middles = self.config.trusted, visible_middles(views)
+        middle = gripper_middle(views, middles)
         stay = (lambda: self._stay(views), trusted)
         if middle is not None:
             shifted = self._hand(centres[-1]).copy()
             shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
             about = np.stack([self._reached(centres[-1:], shifted[None])[0], centres[-1]])
+            starts = np.concatenate([self._carried(centres, middles), about])
             return (
                 stay,
+                (lambda: self._refine_best(views, starts, scale), max(trusted, _SURE_IN_MASK)),
                 (lambda: self._search(views, about, rounds=(self.config.masked_round,), judged=1), trusted),
                 (lambda: self._search(views, about), 0.0),
             )
@@ -275,6 +282,24 @@ class GeometricTracker:
         costs = self._cost(self._hands(states), self._hands(centres), scale)
         return [self._candidate(state, views, cost) for state, cost in zip(states, costs, strict=True)]
 
+    def _refine_best(
+        self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float
+    ) -> "list[_Candidate]":
+        """The best one of them, refined twice: only one is judged."""
+        states = self._registration.refine(centres, self._opening_m, views)
+        scores = self._test.score(states, self._opening_m, views, tolerance_m=self.config.tolerance_m)
+        (state,) = self._registration.refine(states[[np.argmax(scores)]], self._opening_m, views)
+        (cost,) = self._cost(self._hand(state)[None], self._hands(centres), scale)
+        return [self._candidate(state, views, cost)]
+
+    def _carried(self, centres: Float[Array, "b ..."], middles: Sequence[Middle | None]) -> Float[Array, "c ..."]:
+        """The last pose, and turned as expected, where the masks say that it came since; none where they do not."""
+        if not self._middles or (moved := way(self._middles, middles)) is None:
+            return centres[:0]
+        hands = self._hands(centres[[0, -1]])
+        hands[:, :3, 3] = hands[0, :3, 3] + moved
+        return self._reached(centres[[0, 0]], hands)
+
     def _distinct(self, states: Float[Array, "n ..."], scores: Float[Array, " n"], count: int) -> Float[Array, "k ..."]:
         """The best states not next to a better one, so that a wrong place with many good ones hides no other."""
         order = np.argsort(-scores)
@@ -290,7 +315,7 @@ class GeometricTracker:
         self, views: tuple[DepthView, ...], T_world_prior: Float[Array, "4 4"] | None
     ) -> Float[Array, "b 4 4"]:
         """Centres for a search without a pose to trust: turned all ways at the mask, or the prior itself."""
-        middle = _masked_middle(views)
+        middle = gripper_middle(views, visible_middles(views))
         if T_world_prior is not None:
             shifted = T_world_prior.copy()
             if middle is not None:
@@ -312,14 +337,3 @@ class _Candidate:
 
 def _value(candidate: _Candidate) -> float:
     return candidate.value
-
-
-def _masked_middle(views: tuple[DepthView, ...]) -> Float[Array, "3"] | None:
-    """Middle of the gripper [m, world] by the view that has most depth in its mask, or None."""
-    shown = [np.zeros_like(view.still) if view.mask is None else view.mask & (view.depth > 0) for view in views]
-    view, most = max(zip(views, shown, strict=True), key=lambda one: one[1].sum())
-    if not most.any():
-        return None
-    point = np.median(view.depth[most][:, None] * view.intrinsics.rays()[most], axis=0)
-    point *= 1 + _MASK_DEPTH_M / np.linalg.norm(point)
-    return se3.apply(se3.inverse(view.T_camera_world), point)

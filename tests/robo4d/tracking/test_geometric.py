@@ -57,6 +57,21 @@ def test_a_known_motion_is_recovered_from_masks():
     assert degrees.max() < 10
 
 
+@pytest.mark.parametrize(("turn", "searched"), [(0.2, False), (0.6, True)])
+def test_with_masks_a_gripper_is_searched_for_only_where_registration_does_not_find_it(monkeypatch, turn, searched):
+    true = path(2, step=(0.03, 0.05, -0.02))
+    true[1] = true[1] @ se3.exp(np.array([0.0, 0.0, 0.0, 0.0, 0.0, turn]))
+    moments, searches = _film(true), []
+    tracker = GeometricTracker(FreeHand(RENDERER))
+    tracker.register(moments[0], T_world_object=true[0], masks=_masks(true[0]))
+    search = tracker._search
+    monkeypatch.setattr(tracker, "_search", lambda *args, **kwargs: searches.append(args) or search(*args, **kwargs))
+    metres, degrees = _errors([tracker.track(moments[1], masks=_masks(true[1]))], true[1:])
+    assert bool(searches) == searched
+    assert metres[0] < 0.02
+    assert degrees[0] < 10
+
+
 def test_where_the_masks_show_nothing_the_gripper_stays_where_it_was():
     true = path(2, step=(0.0, 0.2, 0.0))
     moments = _film(true)
