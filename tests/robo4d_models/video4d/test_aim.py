@@ -3,7 +3,7 @@ import pytest
 import torch
 from ball_world import BALL, TASK, above, moment, pair
 from robo4d_models.video4d import checkpoints
-from robo4d_models.video4d.aim import POINTS, Aim, Cloud, aim_errors, aim_losses, aimed, next_grasp
+from robo4d_models.video4d.aim import POINTS, Aim, AimConfig, Cloud, aim_errors, aim_losses, aimed, next_grasp
 from robo4d_models.video4d.aim_batches import AimBatches
 from robo4d_models.video4d.data import NoSamples, SampleFolder
 from robo4d_models.video4d.keyframes import NOW, SLOTS, KeyframePlan
@@ -30,11 +30,11 @@ def batches(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(batches):
     torch.manual_seed(0)
-    model, steps = Aim(), batches(validation=False, length=80)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    model, steps = Aim(AimConfig(width=48)), batches(validation=False, length=70)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for i in range(len(steps)):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - i / len(steps))
+            group["lr"] = 5e-3 * (1 - i / len(steps))
         optimizer.zero_grad()
         sum(aim_losses(model, steps[i]).values()).backward()
         optimizer.step()
@@ -64,11 +64,11 @@ def plan(*grasps):
 
 def test_the_approach_moves_with_the_grasp_and_what_is_farther_stays(trained):
     views = [square_view(frame, 64) for frame in (pair(64).n, pair(64).m)]
-    planned = plan(BALL + np.array([0.02, 0.0, 0.0]))
+    planned = plan(BALL + np.array([0.03, 0.0, 0.0]))
     (found,) = aimed([planned], trained, views, OPEN, TASK)
     moved = found.T_world_tcp[:, 0, :3, 3] - planned.T_world_tcp[:, 0, :3, 3]
     np.testing.assert_allclose(moved[1], moved[2])
-    assert np.linalg.norm(found.T_world_tcp[2, 0, :3, 3] - BALL) < 0.012
+    assert np.linalg.norm(found.T_world_tcp[2, 0, :3, 3] - BALL) < 0.018
     np.testing.assert_array_equal(moved[[0, 3]], 0)
     np.testing.assert_array_equal(found.T_world_tcp[:, 1], planned.T_world_tcp[:, 1])
 
@@ -115,11 +115,11 @@ def test_where_nothing_is_seen_plans_are_finite(trained):
 
 def test_weights_are_read_back_and_those_of_another_model_refused(trained, tmp_path):
     file = tmp_path / "aim.safetensors"
-    checkpoints.save_weights(file, dict(trained.named_parameters()), {"width": 96, "heads": 4})
+    checkpoints.save_weights(file, dict(trained.named_parameters()), {"width": 48, "heads": 4})
     loaded = Aim.load(file)
     for name, value in trained.named_parameters():
         assert torch.equal(loaded.get_parameter(name), value)
-    checkpoints.save_weights(file, {"nothing": torch.zeros(1)}, {"width": 96, "heads": 4})
+    checkpoints.save_weights(file, {"nothing": torch.zeros(1)}, {"width": 48, "heads": 4})
     with pytest.raises(ValueError, match="weights of another model"):
         Aim.load(file)
 

@@ -46,7 +46,8 @@ def test_they_are_whole_and_small():
     checkpoints.verify(shipped.TINY)
     named = {line.split()[1] for line in (shipped.TINY / checkpoints.HASHES).read_text().splitlines()}
     files = {path.name: path.stat().st_size for path in shipped.TINY.glob("*.safetensors")}
-    assert named == files.keys() == {f"{part}.safetensors" for part in ("plan", "aim", "refiner", "segmenter", "localiser")}
+    parts = ("plan", "aim", "refiner", "segmenter", "localiser")
+    assert named == files.keys() == {f"{part}.safetensors" for part in parts}
     assert max(files.values()) < 16 * 2**20
 
 
