@@ -30,6 +30,8 @@ CLOSED_WIDTH = 0.04
 _ACTING_S, _ACTING_SHARE = 0.9, 0.6
 """How long the hands stand still while a gripper acts, as the demonstrator's do [s], and at most, of the time to the
 next keyframe: a video that passes a grasp between two frames never shows it."""
+_AT_ONCE_S = 0.05
+"""When grippers act that should have done so already [s]."""
 _DROP_M = 0.008
 """How far above where a plan puts it a thing is let go [m]: plans are good to about a centimetre, and what touches down
 before it is let go pushes the arm away."""
@@ -83,7 +85,7 @@ class KeyframePlan:
     times_s: Float[Array, " s"]
     """When each pose is reached, after the observation [s]; increasing."""
     slots: Int[Array, " s"]
-    """The slot of each keyframe."""
+    """The slot of each keyframe; -1 of one that makes up for what is behind by its slots, see `made_up_for`."""
     next_probability: Float[Array, " n"]
     """Probability of each slot being the next one; the last one, `NOW`, means that the task is done."""
     T_world_tcp_now: Float[Array, "a 4 4"]
@@ -93,6 +95,23 @@ class KeyframePlan:
     def progress(self) -> float:
         """Expected share of the slots that lie behind, in [0, 1]."""
         return float(self.next_probability @ np.linspace(0, 1, len(self.next_probability)))
+
+    def made_up_for(self, start: RobotState) -> "KeyframePlan":
+        """The plan that first does what the model takes for done: grippers that are not as they must be act at once.
+
+        Grippers act in the last slot of a segment. If they differ from the first keyframe to come, and that has no such
+        slot, then they should have acted already, as where something is being let go.
+        """
+        ends = self.slots[:1] % SEGMENT_SLOTS == SEGMENT_SLOTS - 1
+        if np.all(ends) or np.array_equal(self.closed[0], start.gripper_width < HELD_WIDTH):
+            return self
+        return replace(
+            self,
+            T_world_tcp=np.concatenate([start.T_world_tcp[None], self.T_world_tcp]),
+            closed=np.concatenate([self.closed[:1], self.closed]),
+            times_s=np.concatenate([[_AT_ONCE_S], self.times_s + _AT_ONCE_S + _ACTING_S]),
+            slots=np.concatenate([[-1], self.slots]),
+        )
 
     def letting_go_above(self, gripper_width: Float[Array, " a"]) -> "KeyframePlan":
         """The plan with the hands a little higher where they let something go.

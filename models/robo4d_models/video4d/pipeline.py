@@ -202,7 +202,7 @@ class TinyGenerator:
             seeds=seeds,
             steps=self.config.flow_steps,
         )
-        samples = [self._aimed(pair, plans) for plans in samples]
+        samples = [self._fitted(pair, plans) for plans in samples]
         videos = self._render(pair, frames, [plan for plan, *_ in samples], progress)
         made = [
             ToldVideo(video=video, told=self.tracks(pair, plan, others))
@@ -211,10 +211,11 @@ class TinyGenerator:
         self.told = made[-1].told
         return made
 
-    def _aimed(self, pair: RgbdPair, plans: Sequence[KeyframePlan]) -> list[KeyframePlan]:
-        """The plans with their next grasp where it is seen to belong, and with room below what is let go."""
+    def _fitted(self, pair: RgbdPair, plans: Sequence[KeyframePlan]) -> list[KeyframePlan]:
+        """The plans made fit for what is there: for the grippers as they are, and for what they grasp and let go."""
         state = self._state(pair.stamp_ns)
         widths = _OPEN if state is None else state.gripper_width
+        plans = [plan if state is None else plan.made_up_for(state) for plan in plans]
         plans = [plan.letting_go_above(widths) for plan in plans]
         if self._aim is None:
             return plans

@@ -73,6 +73,27 @@ def test_a_held_object_keeps_the_gripper_as_wide_as_it_is():
     assert plan().at(np.array([0.5, 2.0]), start)[1][:, 0].tolist() == [0.033, 0.033]
 
 
+def test_what_the_model_takes_for_done_is_done_first():
+    holding = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.033, 0.08]))
+    empty = replace(holding, gripper_width=np.array([0.08, 0.08]))
+    leaving = replace(plan(), closed=np.zeros((2, 2), bool), slots=np.array([SLOTS - 2, SLOTS - 1]))
+    made_up = leaving.made_up_for(holding)
+    assert made_up.slots.tolist() == [-1, SLOTS - 2, SLOTS - 1]
+    poses, widths = made_up.at(np.array([0.5, 0.9, 1.95, 4.0]), holding)
+    assert (widths[:, 0] == 0.08).all()
+    np.testing.assert_allclose(poses[:, 0, 0, 3], [0, 0, 0.2, 0], atol=0.01)  # opened where it is, then on its way
+    assert leaving.made_up_for(empty) is leaving
+    assert plan().made_up_for(empty).slots[0] == SLOTS - 6  # there, its slot says, it acts
+    done = replace(
+        plan(),
+        T_world_tcp=np.empty((0, 2, 4, 4)),
+        closed=np.empty((0, 2), bool),
+        times_s=np.empty(0),
+        slots=np.empty(0, int),
+    )
+    assert done.made_up_for(holding) is done
+
+
 def test_things_are_let_go_above_where_they_are_put():
     closed = np.array([[False, False], [True, False], [False, False], [False, False]])
     poses = np.tile(np.eye(4), (4, 2, 1, 1))
