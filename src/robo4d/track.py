@@ -1,6 +1,6 @@
 """The motion of one gripper through a predicted video: what the tracker makes, and the planner turns into a plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -73,3 +73,9 @@ class GripperTrack:
     def usable(self) -> Bool[Array, " t"]:
         """Frames whose pose can be followed: vouched for, trusted at all, and a rigid motion."""
         return self.inlier & (self.confidence > 0) & se3.is_valid(self.Ts_world_tcp)
+
+    def before(self, time_s: float) -> "GripperTrack":
+        """The frames before a time [s], of which the observation must be one."""
+        count = int(np.searchsorted(self.times_s, time_s))
+        cut = {f.name: value[:count] for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+        return replace(self, **cut, reasons=self.reasons and self.reasons[:count])

@@ -57,6 +57,8 @@ class PlannerConfig:
     """Time that the plan allows a gripper to act [s]; the Franka Hand takes about as long."""
     max_duration_s: float = 60.0
     """Longest motion [s]: a path that forces an arm to crawl passes too near to a singularity."""
+    min_part_s: float = 2.0
+    """A video that leads out of an arm's reach is followed as far as it does not, if that is so long at least [s]."""
     path_samples: int = 64
     """Postures that inverse kinematics is solved for, at least; the checks see as many between them."""
     period_s: float = 0.01
@@ -64,10 +66,10 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be planned with."""
-        if self.min_dwell_frames < 1 or self.path_samples < 10 or self.gripper_dwell_s < 0:
+        if self.min_dwell_frames < 1 or self.path_samples < 10 or min(self.gripper_dwell_s, self.min_part_s) < 0:
             raise ValueError(
-                "min_dwell_frames must be at least 1, path_samples at least 10 and gripper_dwell_s not negative, "
-                f"got {self}"
+                "min_dwell_frames must be at least 1, path_samples at least 10, gripper_dwell_s and min_part_s not "
+                f"negative, got {self}"
             )
         if not 0.001 <= self.period_s <= 0.02:
             raise ValueError(f"period_s must be in 0.001 to 0.02 s, got {self.period_s}")
@@ -145,6 +147,8 @@ class Planner:
     ) -> Plan:
         """A plan that follows the tracks from where the robot is now; refused ones say why.
 
+        What leads out of reach is followed up to there, see `PlannerConfig.min_part_s`: the next look goes on.
+
         Args:
             tracks: Track of each arm that moves, by name; the other arms hold their pose.
             observed: The robot at the time of the observation.
@@ -155,6 +159,29 @@ class Planner:
         Raises:
             ValueError: the tracks are not of this cell's arms or not of one video, or a state lacks an arm.
         """
+        whole = part = self._plan(tracks, observed, current, now_ns, on_stage)
+        while part.verdict.code in _ELBOW_MATTERS and part.verdict.time_s:
+            tracks = {name: track.before(part.verdict.time_s) for name, track in tracks.items()}
+            end_s = float(next(iter(tracks.values())).times_s[-1])
+            if end_s < max(self._config.min_part_s, 1e-9):
+                return whole
+            part = self._plan(tracks, observed, current, now_ns, on_stage)
+            if part.verdict.accepted:
+                reason = (
+                    f"all checks passed up to {end_s:.2f} s of the video, where the plan ends: {whole.verdict.reason}"
+                )
+                return replace(part, verdict=replace(part.verdict, reason=reason))
+        return part
+
+    def _plan(
+        self,
+        tracks: Mapping[str, GripperTrack],
+        observed: RobotState,
+        current: RobotState,
+        now_ns: int,
+        on_stage: Callable[[str], None],
+    ) -> Plan:
+        """A plan for all of the tracks."""
         first = self._check_input(tracks, observed, current)
         keyframes: dict[str, Keyframes] = {}
 
@@ -321,4 +348,8 @@ class Planner:
 
 def _trust(track: GripperTrack, keyframes: Keyframes | None) -> Float[Array, " t"]:
     """Confidence of each pose; 0 where it was not followed, as far as that is known."""
-    return track.confidence if keyframes is None else np.where(keyframes.outlier, 0.0, track.confidence)
+    if keyframes is None:
+        return track.confidence
+    followed = np.zeros(len(track.times_s), bool)
+    followed[: len(keyframes.outlier)] = ~keyframes.outlier
+    return np.where(followed, track.confidence, 0.0)

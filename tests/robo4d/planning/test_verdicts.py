@@ -8,7 +8,7 @@ import pytest
 from robo4d.plan import Code
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.limits import MotionLimits, check_motion
-from robo4d.planning.planner import Planner, PlannerConfig
+from robo4d.planning.planner import Candidate, Planner, PlannerConfig
 from robo4d.planning.robot import Box, Rates, RobotState, two_arms
 
 SECOND = 10**9
@@ -153,24 +153,54 @@ def test_poses_a_little_outside_of_the_workspace_are_moved_to_its_border(arms, s
         assert plan.verdict.code == Code.WORKSPACE
 
 
-def test_unreachable(verdict, straight):
-    got = verdict(straight(move=(1.0, 0, 0)))
+@pytest.fixture
+def strict(arms):
+    """A planner that follows a video as a whole, or not at all."""
+    return Planner(PlannerConfig(min_part_s=60.0), arms, [Box.example()])
+
+
+def test_unreachable(verdict, straight, strict):
+    got = verdict(straight(move=(1.0, 0, 0)), by=strict)
     assert (got.code, got.arm) == (Code.UNREACHABLE, "left")
     assert "out of reach from the present posture" in got.reason
 
 
-def test_singular(verdict, straight):
-    got = verdict(straight(move=(0.46, 0, 0)))
+def test_singular(verdict, straight, strict):
+    got = verdict(straight(move=(0.46, 0, 0)), by=strict)
     assert (got.code, got.arm) == (Code.SINGULAR, "left")
     assert got.value is not None
     assert got.value > 50
     assert "nearly singular" in got.reason
 
 
-def test_joint_position(verdict, straight):
-    got = verdict(straight(move=(0, 0, 0), turn=(0, 0, -2.3)))
+def test_joint_position(verdict, straight, strict):
+    got = verdict(straight(move=(0, 0, 0), turn=(0, 0, -2.3)), by=strict)
     assert got.code == Code.JOINT_POSITION
     assert "joint 7 would be at 2.6" in got.reason
+
+
+def test_what_leads_out_of_reach_is_followed_up_to_there(planner, state, straight):
+    track = straight(move=(1.0, 0, 0), frames=20, closes_at=3)
+    plan = planner.plan({"left": track}, observed=state, current=state, now_ns=0)
+    assert plan.verdict.accepted
+    assert "of the video, where the plan ends: left arm at" in plan.verdict.reason
+    assert 2.0 <= plan.video_times_s[-1] < 9.5
+    assert [event.open for event in plan.events] == [False]
+    reached = plan.arms["left"].Ts_world_tcp[-1, 0, 3] - plan.arms["left"].Ts_world_tcp[0, 0, 3]
+    assert reached == pytest.approx(1.0 * plan.video_times_s[-1] / 9.5, abs=0.01)
+
+
+def test_a_video_that_can_be_followed_to_its_end_comes_before_one_that_cannot(planner, state, straight):
+    whole, part = (Candidate(tracks={"left": straight(move=(x, 0, 0), frames=20)}) for x in (0.1, 1.0))
+    for candidates, best in (([part, whole], 1), ([whole, part], 0)):
+        chosen, plan = planner.best(candidates, observed=state, current=state, now_ns=0)
+        assert chosen == best
+        assert plan.verdict.reason == "all checks passed"
+
+
+def test_too_short_a_part_is_not_worth_it(planner, state, straight):
+    plan = planner.plan({"left": straight(move=(3.0, 0, 0))}, observed=state, current=state, now_ns=0)
+    assert plan.verdict.code in (Code.UNREACHABLE, Code.SINGULAR)
 
 
 def test_a_path_on_which_the_elbow_must_give_way_is_not_refused(verdict, straight, state, arms):
