@@ -86,7 +86,7 @@ def main() -> None:
     for process in soak(cycles):
         sizes.append(memory_mib(process.pid))
         if len(sizes) % max(1, cycles // 20) == 0:
-            print(f"{len(sizes)} plans: {size:.1f} MiB", flush=True)
+            print(f"{len(sizes)} plans: {sizes[-1]:.1f} MiB", flush=True)
     growth = sizes[-1] - sizes[cycles // 10]
     if growth > LEAK_MIB:
         sys.exit(f"the executor has grown by {growth:.1f} MiB since plan {cycles // 10}")
