@@ -53,7 +53,7 @@ class DemoConfig:
 
     generator: str = "tiny"
     """What imagines the future: tiny, oracle or a folder of weights; or expert, to see the scripted demonstration."""
-    readout: Literal["tracker", "plan_head", "fused"] = "plan_head"
+    readout: Literal["tracker", "plan_head", "fused"] = "tracker"
     """Who tells where the grippers go in a video: the tracker, the generator that drew it, or both."""
     task: str = "put_spatula_on_table"
     """One of the tasks of `robo4d.sim.tasks`."""
