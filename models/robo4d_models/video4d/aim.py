@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from numpy import ndarray as Array
 from torch import Tensor, nn
 
@@ -31,8 +31,13 @@ _EMPTY_WIDTH = 0.005
 """A gripper that is less open than this [m] holds nothing."""
 _APPROACH_M = 0.15
 """Keyframes of the same segment this near to the grasp [m] are its approach, and move with it."""
+_NOTHING = -10.0
+"""Feature of a place without a point, below those of all points."""
 _LOSS_WIDTH_M = 0.002
 """Error from which on the loss is linear [m]."""
+
+Neighbours = tuple[Float32[Array, "n 3"], Float32[Array, "n 3"], Float32[Array, " n"]]
+"""Points around a TCP [m], in its frame; their colours in [0, 1]; 1 where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +59,8 @@ class Crop:
     """In [0, 1]."""
     valid: Float[Tensor, "b n"]
     """1 where there is a point; fewer than n may be seen."""
-    task: Tensor
-    """Index into `TASKS`, of shape (b,)."""
+    task: Int[Tensor, " b"]
+    """Index into `TASKS`."""
 
     def to(self, device: torch.device | str) -> "Crop":
         """The same batch on a device."""
@@ -87,27 +92,27 @@ class Aim(nn.Module):
         """
         values, sizes = checkpoints.load_weights(file)
         model = cls(AimConfig(**sizes))
-        try:
-            model.load_state_dict(values)
-        except RuntimeError as error:
-            raise ValueError(f"{file} holds the weights of another model: {error}") from error
+        checkpoints.fill(model, values, file)
         return model.eval()
 
     def forward(self, crop: Crop) -> Float[Tensor, "b 3"]:
         """The offset [m]: an average over the points, each with one of its own, and a rest."""
         seen = crop.valid[..., None] > 0
+
+        def pooled(h: Float[Tensor, "b n c"]) -> Float[Tensor, "b c"]:
+            return torch.where(seen, h, _NOTHING).amax(dim=1)
+
         h = self.each(torch.cat([crop.points / RADIUS_M, 2 * crop.rgb - 1], dim=-1))
-        context = self.task(crop.task)
+        task = self.task(crop.task)
         for layer in self.both:
-            pooled = torch.where(seen, h, -1e4).amax(dim=1).clamp(min=-10) + context
-            h = h + layer(torch.cat([h, pooled[:, None].expand_as(h)], dim=-1))
+            context = pooled(h) + task
+            h = h + layer(torch.cat([h, context[:, None].expand_as(h)], dim=-1))
         votes = self.vote(h).float().unflatten(-1, (self.config.heads, 4))
         attention = torch.where(seen, votes[..., 0], -1e4).softmax(dim=1)
         places = crop.points[:, :, None] + RADIUS_M * votes[..., 1:]
         voted = (attention[..., None] * places).sum(dim=1).mean(dim=1)
-        pooled = torch.where(seen, h, -1e4).amax(dim=1).clamp(min=-10)
         voted = torch.where(crop.valid.sum(dim=1, keepdim=True) > 0, voted, 0.0)
-        return voted + 0.1 * RADIUS_M * self.rest(pooled).float()
+        return voted + 0.1 * RADIUS_M * self.rest(pooled(h)).float()
 
 
 class AimSample(NamedTuple):
@@ -153,10 +158,8 @@ class Cloud(NamedTuple):
         rgb = [view.rgb[view.depth > 0] for view in views]
         return cls(np.concatenate(points).astype(np.float32), np.concatenate(rgb).astype(np.float32))
 
-    def around(
-        self, T_world_tcp: Float[Array, "4 4"], rng: np.random.Generator
-    ) -> tuple[Float32[Array, "n 3"], Float32[Array, "n 3"], Float32[Array, " n"]]:
-        """Points, colours and validity of up to `POINTS` points around a TCP, in its frame."""
+    def around(self, T_world_tcp: Float[Array, "4 4"], rng: np.random.Generator) -> Neighbours:
+        """Up to `POINTS` points that are near to a TCP, drawn at random where there are more."""
         near = np.flatnonzero(((self.points - T_world_tcp[:3, 3].astype(np.float32)) ** 2).sum(-1) < RADIUS_M**2)
         near = rng.permutation(near)[:POINTS]
         points, rgb, valid = np.zeros((POINTS, 3)), np.zeros((POINTS, 3)), np.zeros(POINTS)
@@ -165,9 +168,7 @@ class Cloud(NamedTuple):
         return points.astype(np.float32), rgb.astype(np.float32), valid.astype(np.float32)
 
 
-def crop_of(
-    seen: Sequence[tuple[Float32[Array, "n 3"], Float32[Array, "n 3"], Float32[Array, " n"]]], tasks: Sequence[str]
-) -> Crop:
+def crop_of(seen: Sequence[Neighbours], tasks: Sequence[str]) -> Crop:
     """A batch of what `Cloud.around` gave."""
     points, rgb, valid = (torch.from_numpy(np.stack(values)) for values in zip(*seen, strict=True))
     return Crop(points=points, rgb=rgb, valid=valid, task=torch.tensor([TASKS.index(task) for task in tasks]))

@@ -6,7 +6,8 @@ from numpy import ndarray as Array
 from torch.utils.data import Dataset
 
 from robo4d.geometry import se3
-from robo4d_models.video4d.aim import AimSample, Cloud, crop_of, next_grasp
+from robo4d_models.video4d.aim import AimSample, Cloud, Neighbours, crop_of, next_grasp
+from robo4d_models.video4d.batches import Augmentation
 from robo4d_models.video4d.data import NoSamples, SampleFolder, stored_view
 from robo4d_models.video4d.keyframes import NOW
 
@@ -18,15 +19,14 @@ class AimBatches(Dataset[AimSample]):
     """Largest standard deviation of a planned position along each axis [m]: plans are off by about a half of it."""
     TURN_RAD = 0.06
     """Standard deviation of a planned rotation about each axis [rad]."""
-    DEPTH_NOISE_M = 0.002
-    """Standard deviation of independent errors of each pixel's depth."""
-    BRIGHTNESS = 0.15
-    """Largest relative change of each colour channel."""
     MOST_DRAWS = 1000
     """Until a moment is found that has a grasp ahead."""
 
-    def __init__(self, folder: SampleFolder, *, batch: int, seed: int, length: int, augment: bool) -> None:
-        self.folder, self.batch, self.seed, self.length, self.augment = folder, batch, seed, length, augment
+    def __init__(
+        self, folder: SampleFolder, *, batch: int, seed: int, augmentation: Augmentation | None, length: int
+    ) -> None:
+        self.folder, self.batch, self.seed, self.length = folder, batch, seed, length
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         """Batches of the whole run."""
@@ -38,7 +38,7 @@ class AimBatches(Dataset[AimSample]):
         seen, tasks, offsets = zip(*(self._one(rng) for _ in range(self.batch)), strict=True)
         return AimSample(crop=crop_of(seen, tasks), offset=torch.from_numpy(np.stack(offsets)))
 
-    def _one(self, rng: np.random.Generator) -> tuple[tuple[Array, Array, Array], str, Array]:
+    def _one(self, rng: np.random.Generator) -> tuple[Neighbours, str, Array]:
         task, moment, T_world_tcp = self._grasp(rng)
         n, m = (stored_view(moment, view) for view in rng.choice(len(moment["rgb"]), 2, replace=False).tolist())
         cloud = Cloud.of((n, m))
@@ -46,9 +46,10 @@ class AimBatches(Dataset[AimSample]):
         error = np.concatenate([spread * rng.standard_normal(3), self.TURN_RAD * rng.standard_normal(3)])
         T_world_planned = T_world_tcp @ se3.exp(error)
         points, rgb, valid = cloud.around(T_world_planned, rng)
-        if self.augment:
-            points = points + np.float32(self.DEPTH_NOISE_M) * rng.standard_normal(points.shape, dtype=np.float32)
-            gain, offset = rng.uniform(-self.BRIGHTNESS, self.BRIGHTNESS, (2, 3)).astype(np.float32)
+        if self.augmentation is not None:
+            noise_m, span = np.float32(self.augmentation.depth_noise_m), self.augmentation.brightness
+            points = points + noise_m * rng.standard_normal(points.shape, dtype=np.float32)
+            gain, offset = rng.uniform(-span, span, (2, 3)).astype(np.float32)
             rgb = rgb * (1 + gain) + offset
         right = (se3.inverse(T_world_planned) @ T_world_tcp)[:3, 3]
         return (points * valid[:, None], rgb, valid), task, right.astype(np.float32)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from robo4d import shipped
@@ -102,6 +102,18 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def fill(model: nn.Module, values: dict[str, Tensor], file: Path) -> None:
+    """Give a network the weights that `load_weights` read from a file.
+
+    Raises:
+        ValueError: they are of another model.
+    """
+    try:
+        model.load_state_dict(values)
+    except RuntimeError as error:
+        raise ValueError(f"{file} holds the weights of another model: {error}") from error
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:

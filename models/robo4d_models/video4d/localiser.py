@@ -91,10 +91,7 @@ class Localiser:
         """
         values, sizes = checkpoints.load_weights(weights)
         network = SceneNetwork(SceneConfig(widths=tuple(sizes["widths"]), layers=sizes["layers"]))
-        try:
-            network.load_state_dict(values)
-        except RuntimeError as error:
-            raise ValueError(f"{weights} holds the weights of another model: {error}") from error
+        checkpoints.fill(network, values, weights)
         return cls(places_by(network.eval()), robot)
 
     def place(self, pair: RgbdPair, state: RobotState | None) -> RgbdPair:

@@ -287,10 +287,7 @@ def _load_refiner(file: Path) -> tuple[Refiner, RobotModel]:
     sizes["widths"] = tuple(sizes["widths"])
     refiner = Refiner(RefinerConfig(**sizes))
     trained = {name: value for name, value in values.items() if not name.startswith("robot.")}
-    try:
-        refiner.load_state_dict(trained)
-    except RuntimeError as error:
-        raise ValueError(f"{file} holds the weights of another model: {error}") from error
+    checkpoints.fill(refiner, trained, file)
     return refiner.eval(), RobotModel.from_tensors(values)
 
 

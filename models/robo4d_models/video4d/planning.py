@@ -69,10 +69,7 @@ def load_plan_model(weights: Path) -> PlanModel:
     values, config = checkpoints.load_weights(weights)
     config["widths"] = tuple(config["widths"])  # JSON knows no tuples
     model = PlanModel(PlanModelConfig(**config))
-    try:
-        model.load_state_dict(values)
-    except RuntimeError as error:
-        raise ValueError(f"{weights} holds the weights of another model: {error}") from error
+    checkpoints.fill(model, values, weights)
     return model
 
 

@@ -67,10 +67,7 @@ class Segmenter(nn.Module):
         """
         values, sizes = checkpoints.load_weights(file)
         model = cls(SegmenterConfig(widths=tuple(sizes["widths"])))
-        try:
-            model.load_state_dict(values)
-        except RuntimeError as error:
-            raise ValueError(f"{file} holds the weights of another model: {error}") from error
+        checkpoints.fill(model, values, file)
         return model.eval()
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k h w"]:

@@ -151,14 +151,14 @@ def train(
         model = Aim()
         training = Training(model, aim_losses)
         about = asdict(model.config), dict[str, Tensor]()
-        batches = AimBatches(folder, batch=config.batch, seed=seed, length=config.steps, augment=True)
+        batches = AimBatches(folder, batch=config.batch, seed=seed, augmentation=Augmentation(), length=config.steps)
 
         def validate() -> dict[str, float]:
             if (kept := validation_folder()) is None:
                 return {}
             return _aim_validation(
                 model,
-                AimBatches(kept, batch=_VALIDATION_BATCH, seed=0, length=config.validation_batches, augment=False),
+                AimBatches(kept, batch=_VALIDATION_BATCH, seed=0, augmentation=None, length=config.validation_batches),
             )
 
     elif part == "segmenter":

@@ -35,8 +35,8 @@ _COLLISION_FIXES = {
     Code.ARM_COLLISION: "check the poses of the arms' bases in the configuration",
     Code.SCENE_COLLISION: "correct this box in the configuration if it stands elsewhere",
 }
-_ELBOW_MATTERS = (Code.UNREACHABLE, Code.SINGULAR, Code.JOINT_POSITION)
-"""Refusals that the same path may escape with another course of the elbow."""
+_BEYOND_REACH = (Code.UNREACHABLE, Code.SINGULAR, Code.JOINT_POSITION)
+"""Refusals that the same path may escape with another course of the elbow, or by ending before."""
 STAGES = ("smoothing", "kinematics", "collisions", "timing", "limits")
 """What planning consists of, in this order; the first includes the checks of states and tracks, the second paths."""
 _RESIDUAL_SCALE_M = 0.02
@@ -66,10 +66,10 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be planned with."""
-        if self.min_dwell_frames < 1 or self.path_samples < 10 or min(self.gripper_dwell_s, self.min_part_s) < 0:
+        if self.min_dwell_frames < 1 or self.path_samples < 10 or self.gripper_dwell_s < 0 or self.min_part_s <= 0:
             raise ValueError(
-                "min_dwell_frames must be at least 1, path_samples at least 10, gripper_dwell_s and min_part_s not "
-                f"negative, got {self}"
+                "min_dwell_frames must be at least 1, path_samples at least 10, gripper_dwell_s not negative and "
+                f"min_part_s positive, got {self}"
             )
         if not 0.001 <= self.period_s <= 0.02:
             raise ValueError(f"period_s must be in 0.001 to 0.02 s, got {self.period_s}")
@@ -160,10 +160,10 @@ class Planner:
             ValueError: the tracks are not of this cell's arms or not of one video, or a state lacks an arm.
         """
         whole = part = self._plan(tracks, observed, current, now_ns, on_stage)
-        while part.verdict.code in _ELBOW_MATTERS and part.verdict.time_s:
+        while part.verdict.code in _BEYOND_REACH and part.verdict.time_s:
             tracks = {name: track.before(part.verdict.time_s) for name, track in tracks.items()}
             end_s = float(next(iter(tracks.values())).times_s[-1])
-            if end_s < max(self._config.min_part_s, 1e-9):
+            if end_s < self._config.min_part_s:
                 return whole
             part = self._plan(tracks, observed, current, now_ns, on_stage)
             if part.verdict.accepted:
@@ -171,7 +171,7 @@ class Planner:
                     f"all checks passed up to {end_s:.2f} s of the video, where the plan ends: {whole.verdict.reason}"
                 )
                 return replace(part, verdict=replace(part.verdict, reason=reason))
-        return part
+        return whole
 
     def _plan(
         self,
@@ -261,7 +261,7 @@ class Planner:
             )
             solved.append((arm_path, verdict or self._check_path(name, arm_path)))
             refusal = solved[-1][1]
-            if refusal is None or refusal.code not in _ELBOW_MATTERS:
+            if refusal is None or refusal.code not in _BEYOND_REACH:
                 return solved[-1]
         return solved[0]
 

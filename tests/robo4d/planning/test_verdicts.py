@@ -198,6 +198,12 @@ def test_a_video_that_can_be_followed_to_its_end_comes_before_one_that_cannot(pl
         assert plan.verdict.reason == "all checks passed"
 
 
+def test_a_part_that_is_refused_for_another_reason_does_not_hide_the_first(arms, state, straight):
+    hasty = Planner(PlannerConfig(max_duration_s=1.0), arms, [])
+    plan = hasty.plan({"left": straight(move=(1.0, 0, 0), frames=20)}, observed=state, current=state, now_ns=0)
+    assert plan.verdict.code in (Code.UNREACHABLE, Code.SINGULAR)
+
+
 def test_too_short_a_part_is_not_worth_it(planner, state, straight):
     plan = planner.plan({"left": straight(move=(3.0, 0, 0))}, observed=state, current=state, now_ns=0)
     assert plan.verdict.code in (Code.UNREACHABLE, Code.SINGULAR)

@@ -5,6 +5,7 @@ from ball_world import BALL, TASK, above, moment, pair
 from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.aim import POINTS, Aim, AimConfig, Cloud, aim_errors, aim_losses, aimed, next_grasp
 from robo4d_models.video4d.aim_batches import AimBatches
+from robo4d_models.video4d.batches import Augmentation
 from robo4d_models.video4d.data import NoSamples, SampleFolder
 from robo4d_models.video4d.keyframes import NOW, SLOTS, KeyframePlan
 from robo4d_models.video4d.rendering import square_view
@@ -22,7 +23,7 @@ def batches(tmp_path_factory):
 
     def made(*, validation, length):
         kept = SampleFolder(folder, validation=validation)
-        return AimBatches(kept, batch=16, seed=0, length=length, augment=not validation)
+        return AimBatches(kept, batch=16, seed=0, augmentation=None if validation else Augmentation(), length=length)
 
     return made
 
@@ -129,4 +130,4 @@ def test_samples_without_a_grasp_are_refused_with_what_to_do(tmp_path):
     done["keyframe_known"][:] = False
     np.save(tmp_path / f"{TASK}-1-0.npy", np.stack([done]))
     with pytest.raises(NoSamples, match="make-samples"):
-        AimBatches(SampleFolder(tmp_path), batch=1, seed=0, length=1, augment=True)[0]
+        AimBatches(SampleFolder(tmp_path), batch=1, seed=0, augmentation=Augmentation(), length=1)[0]
