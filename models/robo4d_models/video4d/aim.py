@@ -1,7 +1,7 @@
 """Where exactly to close: the next grasp of a plan, aimed at what is seen around it.
 
-The plan model sees both views whole, with an apple four pixels wide, and finds a grasp to about a centimetre; and it is
-within that centimetre that grasps succeed or fail. This network looks once more, at nothing but the points around the
+The plan model sees both views whole, with an apple four pixels wide, and finds a grasp to about a centimetre: hands
+bump into things, or close on nothing and try again. This network looks once more, at nothing but the points around the
 planned grasp, in the frame of the planned hand, and tells how far from there the hand must go.
 """
 
