@@ -40,7 +40,7 @@ from robo4d.tracking.rendering import GripperRenderer
 from robo4d.video import PointmapVideo
 from robo4d_models.generators import is_svd, load_generator, weights_folder
 from robo4d_models.i3d import I3d
-from robo4d_models.video4d import flow_quality
+from robo4d_models.video4d import camera_quality, flow_quality
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.flow_quality import sampling_quality
 from robo4d_models.video4d.segmenter import Segmenter
@@ -56,7 +56,8 @@ _COLUMNS = (
     "abs_rel_n", "abs_rel_m", "delta1_n", "delta1_m",
     "abs_rel_all_n", "abs_rel_all_m", "delta1_all_n", "delta1_all_m", "abs_rel_moved", "abs_rel_still",
     "psnr", "ssim",
-    "miou", "miou_robust", "miou_ceiling", "segmenter_iou", "cross_view_mm", "cross_view_deg", "gripper_point_mm",
+    "miou", "miou_robust", "miou_ceiling", "miou_true_masks", "segmenter_iou",
+    "cross_view_mm", "cross_view_deg", "gripper_point_mm",
     "tcp_error_mm", "plan_head_error_mm", "fused_error_mm", "lost", "fused_lost",
 )  # fmt: skip
 _FVD_COLUMNS = ("fvd_n", "fvd_m", "fvd_paired_n", "fvd_paired_m")
@@ -74,6 +75,7 @@ def evaluate(
     i3d: Path | None = None,
     workers: int = 2,
     flow_steps: tuple[int, ...] = (),
+    cameras: bool = False,
 ) -> None:
     """Measure the predicted videos of a generator, and the gripper poses read from them.
 
@@ -93,10 +95,15 @@ def evaluate(
         workers: Processes that make clips.
         flow_steps: Measure instead the plans that are sampled in each of these numbers of steps, on `clips` validation
             samples of `data`, a folder of `robo4d make-samples`; with few_step/ in the checkpoint, that student's, too.
+        cameras: Measure instead how the localiser of the preset tiny finds cameras, on as many pairs of views of the
+            validation samples of `data`.
     """
     folder = weights_folder(checkpoint)
     if flow_steps:
         report(sampling_quality(folder, data, steps=flow_steps, observations=clips), flow_quality.COLUMNS, json_file)
+        return
+    if cameras:
+        report(camera_quality.camera_quality(folder, data, pairs=clips), camera_quality.COLUMNS, json_file)
         return
     # Loaded before the clips are made, which takes long.
     subject, meter = _Subject(folder), _Meter(None if i3d is None else I3d(i3d))

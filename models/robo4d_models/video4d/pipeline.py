@@ -115,7 +115,7 @@ class TinyGenerator:
         aiming = folder / "aim.safetensors"
         aim = Aim.load(aiming) if aiming.exists() else None
         pictures = folder / "refiner.safetensors"
-        refiner, robot = _load_refiner(pictures) if pictures.exists() else (None, RobotModel.of_franka())
+        refiner, robot = load_refiner(pictures) if pictures.exists() else (None, RobotModel.of_franka())
         places = folder / "localiser.safetensors"
         localiser = Localiser.load(places, robot) if places.exists() else None
         return cls(
@@ -281,7 +281,7 @@ class TinyGenerator:
         return Motion(start=start, T_world_tcp=poses, gripper_width=widths)
 
 
-def _load_refiner(file: Path) -> tuple[Refiner, RobotModel]:
+def load_refiner(file: Path) -> tuple[Refiner, RobotModel]:
     """The refiner of a file, and the robot that its drafts are drawn with."""
     values, sizes = checkpoints.load_weights(file)
     sizes["widths"] = tuple(sizes["widths"])

@@ -184,6 +184,14 @@ def test_the_truth_itself_scores_perfectly(truth):
     assert score.psnr == float("inf")
 
 
+def test_a_mask_that_spills_over_costs_overlap_and_the_true_ones_tell_what_it_was(truth):
+    spilt = {arm: mask.copy() for arm, mask in truth.gripper.items()}
+    spilt["left"][1, :, 10, 60] = True
+    score = score_video(truth.video, truth, spilt)
+    assert score.miou < 0.6
+    assert score.miou_true_masks == pytest.approx(1)
+
+
 def test_silence_counts_where_all_pixels_do(truth):
     valid = truth.video.valid.copy()
     valid[0, :, :, :16] = False

@@ -1,10 +1,12 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from ball_world import BALL, above, pair, plates
-from robo4d_models.video4d import checkpoints
+from robo4d_models.evaluate import evaluate
+from robo4d_models.video4d import camera_quality, checkpoints
 from robo4d_models.video4d.batches import Augmentation
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.data import SampleFolder
@@ -164,3 +166,33 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_state_without_joints_needs_no_robot_in_sight():
     state = RobotState(T_world_tcp=np.stack([above(BALL, 0.3)] * 2), gripper_width=np.full(2, 0.08))
     assert Localiser(knowing(), plates()).localise(LOST, state).robot_overlap is None
+
+
+class Knowing(Localiser):
+    """In place of a localiser: knows the cameras of all samples, and puts camera n off by a metre where the joints are
+    unknown."""
+
+    def __init__(self, samples):
+        moments = [moment for path in samples.glob("*.npy") for moment in np.load(path)]
+        self._known = {m["rgb"][v].tobytes(): m["T_world_camera"][v].astype(float) for m in moments for v in range(2)}
+
+    def localise(self, pair, state):
+        T_world_n, T_world_m = (self._known[frame.rgb.tobytes()] for frame in (pair.n, pair.m))
+        assert pair.n.T_world_camera is pair.m.T_world_camera is None
+        if state.joints is None:
+            off = se3.translation(1.0, 0, 0)
+            return Localisation(T_world_n=off @ T_world_n, T_world_m=off @ T_world_m, overlap=0.0, robot_overlap=None)
+        return Localisation(T_world_n=T_world_n, T_world_m=T_world_m, overlap=1.0, robot_overlap=1.0)
+
+
+def test_cameras_are_measured_against_the_truth_in_each_case(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(camera_quality.RobotModel, "of_franka", plates)
+    monkeypatch.setattr(camera_quality.Localiser, "load", lambda *_: Knowing(samples))
+    evaluate(checkpoint="tiny", data=samples, clips=4, cameras=True, json_file=tmp_path / "cameras.jsonl")
+    unknown, known, _ = map(json.loads, (tmp_path / "cameras.jsonl").read_text().splitlines())
+    assert unknown["camera_mm"] == pytest.approx(1000, abs=1e-3)
+    assert unknown["work_mm"] == pytest.approx(1000, abs=1e-3)
+    assert unknown["second_mm"] == pytest.approx(0, abs=1e-3)
+    assert (unknown["accepted"], unknown["accepted_right"]) == (0.0, None)
+    assert known["camera_mm"] == pytest.approx(0, abs=1e-3)
+    assert known["accepted"] == known["accepted_right"] == known["second_right"] == 1
