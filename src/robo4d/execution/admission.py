@@ -1,6 +1,7 @@
 """Whether a plan may be executed now."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -82,6 +83,10 @@ def admit(plan: Plan, arms: tuple[str, ...], config: AdmissionConfig, rate: Rate
     stops_s = sorted({0.0, plan.duration_s, *(event.time_s for event in plan.events)})
     if moving := [t for t in stops_s if not 0 <= t <= plan.duration_s or not path.is_at_rest(t)]:
         raise Refused("not_at_rest", f"the arms move or the plan has ended at {moving[0]:.2f} s, where they must stand")
+    acts = Counter((event.arm, event.time_s) for event in plan.events)
+    if twice := [act for act, count in acts.items() if count > 1]:
+        arm, time_s = twice[0]
+        raise Refused("ambiguous", f"the {arm} gripper is to act twice at {time_s:.2f} s: plan again")
     times_s, samples = path.samples(_SAMPLE_S)
     for name, arm in samples.items():
         _check_rates(name, arm, times_s, config, rate)

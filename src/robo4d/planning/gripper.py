@@ -1,5 +1,7 @@
 """Gripper events: when the fingers of a track close or open for good."""
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
@@ -34,6 +36,22 @@ def acting_moment_s(path: PosePath, start_s: float, end_s: float) -> float:
     way = path.poses(np.linspace(0, slowest_s, _SAMPLES))
     distances, angles = se3.distance(np.broadcast_to(way[0], way.shape), way)
     return 0.0 if distances.max() < _STILL_M and angles.max() < _STILL_RAD else slowest_s
+
+
+def acting(
+    open: Bool[Array, " t"], path: PosePath, times_s: Float[Array, " t"], min_dwell_frames: int
+) -> dict[float, slice]:
+    """The video times at which the gripper acts [s], and the frames that show what came of each.
+
+    Of changes that fall on one moment, as all do of a hand that stands still, only what is left is done, and of two
+    nothing: a gripper that seems to close and to open again there was read wrongly.
+    """
+    found: dict[float, slice] = {}
+    for frame, until in pairwise([*transitions(open, min_dwell_frames), len(times_s)]):
+        moment_s = acting_moment_s(path, float(times_s[frame - 1]), float(times_s[frame]))
+        if found.pop(moment_s, None) is None:
+            found[moment_s] = slice(frame, until)
+    return found
 
 
 def shown_opening_m(opening_m: Float[Array, " t"]) -> float | None:

@@ -21,7 +21,7 @@ from robo4d.planning.gates import (
     check_workspace,
     moved_inside,
 )
-from robo4d.planning.gripper import acting_moment_s, shown_opening_m, transitions
+from robo4d.planning.gripper import acting, shown_opening_m
 from robo4d.planning.kinematics import ArmKinematics
 from robo4d.planning.limits import MotionLimits, check_joint_positions, check_motion
 from robo4d.planning.path import PosePath
@@ -297,14 +297,9 @@ class Planner:
         config, first = self._config, next(iter(tracks.values()))
         times_s = first.times_s
         changes = [
-            (
-                acting_moment_s(paths[name].path, times_s[frame - 1], times_s[frame]),
-                name,
-                bool(track.open[frame]),
-                shown_opening_m(track.opening_m[frame:until]),
-            )
+            (moment_s, name, bool(track.open[shown.start]), shown_opening_m(track.opening_m[shown]))
             for name, track in tracks.items()
-            for frame, until in pairwise([*transitions(track.open, config.min_dwell_frames), len(times_s)])
+            for moment_s, shown in acting(track.open, paths[name].path, times_s, config.min_dwell_frames).items()
         ]
         event_times = {time for time, *_ in changes}
         stops = sorted(event_times | {0.0, float(times_s[-1])})

@@ -55,6 +55,12 @@ REFUSED = {
     "not_finite": (lambda: nan_pose(plan()), "left"),
     "too_fast": (lambda: jump(plan()), "lower the planner's limits"),
     "not_at_rest": (lambda: cut_off(plan()), "must stand"),
+    "ambiguous": (
+        lambda: dataclasses.replace(
+            plan(), events=tuple(GripperEvent(arm="left", time_s=0.0, open=opens) for opens in (False, True))
+        ),
+        "twice",
+    ),
 }
 
 
