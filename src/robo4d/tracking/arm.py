@@ -30,7 +30,7 @@ _SURFACE_POINTS = {6: 120, 5: 120, 4: 60}
 """Points on each link: the hand, which has 400, shall have the most to say."""
 _STRIDE = 2
 """An arm is drawn in every second row and column: it is large, and only tells what is hidden."""
-_SIGHTS = 8
+_SIGHTS = 16
 """Sights that are kept for who asks for the same one next: the tracker judges a pose, and then who vouches for it."""
 
 
@@ -49,11 +49,11 @@ class ArmModel:
 
     def placements(self, joints: Float[Array, "n 7"]) -> Float[Array, "n 7 4 4"]:
         """T_base_link of all links."""
-        turns = np.broadcast_to(np.eye(4), (*joints.shape, 4, 4)).copy()
-        turns[..., 0, 0] = turns[..., 1, 1] = np.cos(joints)
-        turns[..., 1, 0] = np.sin(joints)
-        turns[..., 0, 1] = -turns[..., 1, 0]
-        steps = self.Ts_link_joint @ turns
+        cos, sin, fixed = np.cos(joints)[..., None], np.sin(joints)[..., None], self.Ts_link_joint
+        steps = np.empty((*joints.shape, 4, 4))
+        steps[..., 0] = cos * fixed[..., 0] + sin * fixed[..., 1]
+        steps[..., 1] = cos * fixed[..., 1] - sin * fixed[..., 0]
+        steps[..., 2:] = fixed[..., 2:]
         for number in range(1, 7):
             steps[:, number] = steps[:, number - 1] @ steps[:, number]
         return steps
@@ -77,7 +77,7 @@ class ArmSight:
     @classmethod
     def example(cls) -> "ArmSight":
         """An image without an arm."""
-        return cls(depth=np.full((6, 8), np.inf, np.float32), link=np.zeros((6, 8), int), window=NOWHERE)
+        return cls(depth=np.full((6, 8), np.inf, np.float32), link=np.zeros((6, 8), np.int8), window=NOWHERE)
 
 
 class ArmRenderer:
@@ -95,25 +95,34 @@ class ArmRenderer:
             for number, mesh in model.links.items()
         }
         """Points of each link, by number."""
-        self._corners = {
-            number: Mesh.box(tuple(mesh.vertices.min(axis=0)), tuple(mesh.vertices.max(axis=0))).vertices
-            for number, mesh in model.links.items()
-        }
+        self._corners = {number: mesh.bounds.vertices for number, mesh in model.links.items()}
         self._seen = lru_cache(maxsize=_SIGHTS)(self._see)
 
-    def see(self, Ts_world_link: Float[Array, "7 4 4"], view: DepthView) -> ArmSight:
-        """What the camera of a view sees of the arm, be there what may before it."""
-        return self._seen((view.T_camera_world @ Ts_world_link).tobytes(), view.intrinsics)
+    def see(self, Ts_world_link: Float[Array, "7 4 4"], view: DepthView, within: Window | None = None) -> ArmSight:
+        """What the camera of a view sees of the arm, be there what may before it.
 
-    def _see(self, Ts_camera_link_bytes: bytes, k: Intrinsics) -> ArmSight:
+        Args:
+            Ts_world_link: Pose of each link.
+            view: Whose camera it is.
+            within: All of the image that one wants to know of.
+        """
+        limits = None if within is None else tuple((side.start, side.stop) for side in within)
+        return self._seen((view.T_camera_world @ Ts_world_link).tobytes(), view.intrinsics, limits)
+
+    def _see(self, Ts_camera_link_bytes: bytes, k: Intrinsics, limits: tuple[tuple[int, int], ...] | None) -> ArmSight:
         """What `see` gives: with arguments that can be looked up."""
         Ts_camera_link, whole = np.frombuffer(Ts_camera_link_bytes).reshape(7, 4, 4), NOWHERE
         depth = np.full((k.height, k.width), np.inf, np.float32)
-        link = np.zeros((k.height, k.width), int)
+        link = np.zeros((k.height, k.width), np.int8)
         rays = pixel_rays(k)
         for number, scene in self._scenes.items():
             T_camera_link = Ts_camera_link[number - 1]
             rows, columns = box_window(se3.apply(T_camera_link, self._corners[number]), k)
+            if limits is not None:
+                rows, columns = (
+                    slice(max(side.start, low), max(min(side.stop, high), low))
+                    for side, (low, high) in zip((rows, columns), limits, strict=True)
+                )
             window = rays[rows, columns][::_STRIDE, ::_STRIDE]
             if window.size == 0:
                 continue

@@ -101,6 +101,14 @@ class Evidence:
         return max(support - self.violated, 0) / max(tested, 1) * min(1, support / _ENOUGH_PIXELS)
 
     @property
+    def attainable(self) -> float:
+        """The confidence of a pose that all pixels of the mask bear out, 0 to 1: the less, the more of it is cut off.
+
+        1 without a mask.
+        """
+        return self.masked_rendered / (self.masked_rendered + self.outside) if self.masked_rendered > 0 else 1.0
+
+    @property
     def missed_share(self) -> float:
         """How much of the gripper is not seen, 0 to 1; 1 where nothing of it is in the image."""
         return (self._unseen + 1) / (self.agreeing + self.violated + self.hidden + self.unmeasured + self.outside + 1)

@@ -53,8 +53,8 @@ _APART_M = 0.02
 """Poses nearer than this to each other, over these points, are tried once."""
 _COLD_ROTATIONS = 192
 """Rotations tried where no pose is known, all over SO(3)."""
-_SURE_IN_MASK = 0.55
-"""The same where the masks tell how far the gripper came."""
+_SURE_AT_FIRST, _SURE_IN_MASK = 0.65, 0.55
+"""The same where the masks tell how far the gripper came: of the first guess, and of the best of several."""
 
 
 class GeometricTracker:
@@ -113,7 +113,9 @@ class GeometricTracker:
             views = self._judge.views(frames, masks)
             self._measure_opening(T_world_object, views)
             prior = self._reached(self._state[None], T_world_object[None])[0]
-            found = self._search(views, prior[None], scale=_PRIOR_SCALE)
+            found = self._refine(views, prior[None], _PRIOR_SCALE)
+            if found[0].value < _SURE:
+                found += self._search(views, prior[None], scale=_PRIOR_SCALE)
         if prior is None or self._contradicted(prior, views):
             centres = self._cold_start(views, T_world_object)
             centres = self._reached(np.broadcast_to(self._state, (len(centres), *self._state.shape)), centres)
@@ -137,13 +139,16 @@ class GeometricTracker:
         if not self._centres:
             raise ValueError("nothing is followed yet: call register first")
         views, last = self._judge.views(frames, masks), self._centres[0]
-        ahead = self._reached(last[None], (self._hand(last) @ self._T_last_next)[None])
-        centres = np.stack([*self._centres, *ahead])
+        centres = last[None]
+        if not np.array_equal(self._T_last_next, np.eye(4)):
+            ahead = self._reached(last[None], (self._hand(last) @ self._T_last_next)[None])
+            centres = np.concatenate([centres, ahead])
+        middles = visible_middles(views)
         scale = min(np.sqrt(1.0 + self._missed), _WIDEST)
         found: list[_Candidate] = []
-        for attempt, enough in self._attempts(views, centres, scale, masked=masks is not None):
+        for attempt, enough in self._attempts(views, middles, centres, scale, masked=masks is not None):
             found = sorted([*attempt(), *found], key=_value, reverse=True)
-            if found and found[0].value >= enough:
+            if found and found[0].content(enough, trusted=self.config.trusted):
                 break
         likely = [one for one in found if one.value >= _LIKENESS * self.config.trusted]
         best = likely[0] if likely else self._candidate(last, views)
@@ -151,7 +156,7 @@ class GeometricTracker:
             step = se3.inverse(self._hand(last)) @ self._hand(best.state)
             self._T_last_next = step if self._missed == 0 else np.eye(4)
             self._centres, self._guesses, self._missed = [best.state], [], 0
-            self._middles = visible_middles(views)
+            self._middles = middles
             self._measure_opening(self._hand(best.state), views)
         else:
             states, values = [one.state for one in likely], np.array([one.value for one in likely])
@@ -171,20 +176,27 @@ class GeometricTracker:
         return self._mechanism.reached(states, Ts_world_hand)
 
     def _attempts(
-        self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float, *, masked: bool
+        self,
+        views: tuple[DepthView, ...],
+        middles: Sequence[Middle | None],
+        centres: Float[Array, "b ..."],
+        scale: float,
+        *,
+        masked: bool,
     ) -> "Sequence[tuple[Callable[[], list[_Candidate]], float]]":
         """What to try in turn, and the value with which to be content. Where masks show nothing, nothing is sought."""
-        trusted, middles = self.config.trusted, visible_middles(views)
+        trusted = self.config.trusted
         middle = gripper_middle(views, middles)
         stay = (lambda: self._stay(views), trusted)
         if middle is not None:
             shifted = self._hand(centres[-1]).copy()
             shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
-            about = np.stack([self._reached(centres[-1:], shifted[None])[0], centres[-1]])
+            about = np.concatenate([self._reached(centres[-1:], shifted[None]), centres[-1:]])
             starts = np.concatenate([self._carried(centres, middles), about])
             return (
                 stay,
-                (lambda: self._refine_best(views, starts, scale), max(trusted, _SURE_IN_MASK)),
+                (lambda: self._refine(views, starts[:1], scale), _SURE_AT_FIRST),
+                (lambda: self._refine_best(views, starts[1:], scale), max(trusted, _SURE_IN_MASK)),
                 (lambda: self._search(views, about, rounds=(self.config.masked_round,), judged=1), trusted),
                 (lambda: self._search(views, about), 0.0),
             )
@@ -296,9 +308,9 @@ class GeometricTracker:
         """The last pose, and turned as expected, where the masks say that it came since; none where they do not."""
         if not self._middles or (moved := way(self._middles, middles)) is None:
             return centres[:0]
-        hands = self._hands(centres[[0, -1]])
+        hands = self._hands(centres).copy()
         hands[:, :3, 3] = hands[0, :3, 3] + moved
-        return self._reached(centres[[0, 0]], hands)
+        return self._reached(np.repeat(centres[:1], len(centres), axis=0), hands)
 
     def _distinct(self, states: Float[Array, "n ..."], scores: Float[Array, " n"], count: int) -> Float[Array, "k ..."]:
         """The best states not next to a better one, so that a wrong place with many good ones hides no other."""
@@ -333,6 +345,11 @@ class _Candidate:
     evidence: Evidence
     value: float
     """Confidence, less what the motion costs."""
+
+    def content(self, enough: float, *, trusted: float) -> bool:
+        """Whether it has enough value for what the images show of it, or none can be trusted that is so cut off."""
+        attainable = self.evidence.attainable
+        return bool(self.value >= enough * attainable or attainable < trusted)
 
 
 def _value(candidate: _Candidate) -> float:

@@ -65,6 +65,11 @@ class Mesh:
         a, b, c = self.vertices[self.faces].swapaxes(0, 1)
         return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
 
+    @property
+    def bounds(self) -> "Mesh":
+        """The axis-parallel box around it."""
+        return Mesh.box(tuple(self.vertices.min(axis=0)), tuple(self.vertices.max(axis=0)))
+
     def moved(self, T_a_b: Float[Array, "4 4"]) -> "Mesh":
         """The mesh in frame a, b being its present frame."""
         return Mesh(vertices=se3.apply(T_a_b, self.vertices), faces=self.faces)

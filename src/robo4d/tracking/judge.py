@@ -143,7 +143,8 @@ class Judge:
             joints: Of the arm that holds the hand there [rad], if they are known: then its links are evidence, too.
         """
         links = self._mechanism.links(joints[None])[0] if self._mechanism and joints is not None else None
-        evidence = pooled([self._judge_view(T_world_hand, opening_m, view, links) for view in views])
+        masked = any(view.beside is not None for view in views)
+        evidence = pooled([self._judge_view(T_world_hand, opening_m, view, links, masked=masked) for view in views])
         if self.T_world_known is None:
             return evidence
         metres, radians = se3.distance(self.T_world_known, T_world_hand)
@@ -181,14 +182,22 @@ class Judge:
         opening_m: float,
         view: DepthView,
         Ts_world_link: Float[Array, "7 4 4"] | None,
+        *,
+        masked: bool = False,
     ) -> Evidence:
         rendering = self._renderer.render(view.T_camera_world @ T_world_hand, opening_m, view.intrinsics)
-        arm = self._mechanism.arm.see(Ts_world_link, view) if self._mechanism and Ts_world_link is not None else None
+        arm = None
+        if self._mechanism and Ts_world_link is not None:
+            # Masks outdo what links say of a gripper that is not cut off: then they only matter where they hide it.
+            within = rendering.window if masked and rendering.whole else None
+            arm = self._mechanism.arm.see(Ts_world_link, view, within)
         return compare(
             rendering,
             view.depth,
             tolerance_m=self.tolerance_m,
-            in_image=1.0 if rendering.whole else share_in_image(self._renderer, T_world_hand, opening_m, view),
+            in_image=1.0
+            if rendering.whole or not rendering.depth.any()
+            else share_in_image(self._renderer, T_world_hand, opening_m, view),
             still=view.still,
             mask=view.mask,
             arm=arm,

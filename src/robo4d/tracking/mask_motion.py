@@ -13,8 +13,8 @@ from robo4d.tracking.view import DepthView
 
 _DEPTH_M = 0.015
 """How far the gripper's middle lies behind the median of its visible surface [m]."""
-_FEWEST_PIXELS = 10
-"""Of a mask, from which on its middle tells a motion."""
+_FEWEST_PIXELS = 20
+"""Of a mask, with depth, from which on it says where the gripper is."""
 
 
 class Middle(NamedTuple):
@@ -27,12 +27,12 @@ class Middle(NamedTuple):
 
 
 def visible_middles(views: Sequence[DepthView]) -> tuple[Middle | None, ...]:
-    """Of each view; None where it has no mask, or no depth in it."""
+    """Of each view; None where it has no mask, or hardly any depth in it."""
     return tuple(_visible_middle(view) for view in views)
 
 
 def _visible_middle(view: DepthView) -> Middle | None:
-    if view.mask is None or not (shown := view.mask & (view.depth > 0)).any():
+    if view.mask is None or np.count_nonzero(shown := view.mask & (view.depth > 0)) < _FEWEST_PIXELS:
         return None
     points_camera = view.depth[shown][:, None] * pixel_rays(view.intrinsics)[shown]
     p_camera = np.median(points_camera, axis=0).astype(float)
@@ -57,6 +57,6 @@ def way(before: Sequence[Middle | None], now: Sequence[Middle | None]) -> Float[
     """
     pairs = [(a, b) for a, b in zip(before, now, strict=True) if a is not None and b is not None]
     weights = [min(a.pixels, b.pixels) for a, b in pairs]
-    if not pairs or max(weights) < _FEWEST_PIXELS:
+    if not pairs:
         return None
     return np.average([b.p_world - a.p_world for a, b in pairs], axis=0, weights=weights)

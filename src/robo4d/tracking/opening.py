@@ -82,6 +82,7 @@ class OpeningMeter:
         closed = left @ self._R_fingers_hand.T
         self._left, self._reach = KDTree(closed), float(closed[:, 0].mean())
         self._innermost, self._outermost = closed[:, 0].min() - _NEAR_M, closed[:, 0].max() + _NEAR_M
+        self._finger_corners = lru_cache(maxsize=None)(self._find_finger_corners)
         self._readings: dict[tuple[bytes | Intrinsics, ...], float] = {}
 
     @staticmethod
@@ -104,6 +105,8 @@ class OpeningMeter:
         asked: list[bytes | Intrinsics] = [T_world_hand.tobytes()]
         for view, window in zip(views, windows, strict=True):
             asked += [view.intrinsics, view.T_camera_world.tobytes(), view.depth[window].tobytes()]
+        if not any(view.depth[window].size for view, window in zip(views, windows, strict=True)):
+            return float("nan")
         if (key := tuple(asked)) not in self._readings:
             if len(self._readings) == _READINGS:
                 del self._readings[next(iter(self._readings))]
@@ -145,9 +148,9 @@ class OpeningMeter:
         Closed fingers may be hidden behind the hand; open ones stick out. So images without any finger tell as well.
         """
         openings = np.arange(0, self._renderer.model.max_opening_m + _COARSE_STEP_M / 2, _COARSE_STEP_M)
-        corners_hand = self._corners @ self._R_fingers_hand
         scores = np.zeros(len(openings))
         for i, opening_m in enumerate(openings):
+            corners_hand = self._finger_corners(float(opening_m))
             for view in views:
                 rendering = self._renderer.render(
                     view.T_camera_world @ T_world_hand, float(opening_m), view.intrinsics, corners_hand=corners_hand
@@ -158,6 +161,11 @@ class OpeningMeter:
                 agreeing = np.count_nonzero(np.abs(behind) < self._tolerance_m)
                 scores[i] += agreeing - np.count_nonzero(behind >= self._tolerance_m)
         return openings[scores > scores.max() - _RULING_OUT_PX]
+
+    def _find_finger_corners(self, opening_m: float) -> Float[Array, "16 3"]:
+        """Corners of boxes around both fingers, in the frame of the hand [m]."""
+        parts = self._renderer.model.parts(opening_m)
+        return np.concatenate([parts[finger].bounds.vertices for finger in FINGERS])
 
     def _between(self, T_fingers_camera: Float[Array, "4 4"], view: DepthView, window: Window) -> Float[Array, "n 3"]:
         """Points of one view [m] in the box that the fingers move in."""

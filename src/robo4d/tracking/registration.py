@@ -17,7 +17,7 @@ from robo4d.tracking.mechanism import Mechanism
 from robo4d.tracking.rendering import DIRECTIONS, Surface
 from robo4d.tracking.view import DepthView, ViewStack
 
-_GATES_M = (0.04, 0.03, 0.02, 0.02)
+_GATES_M = (0.04, 0.03, 0.02, 0.02, 0.02)
 """Difference of depth [m] up to which a pixel takes part, in each iteration."""
 _SOFT_M = 0.01
 """Distance from the surface [m] at which a point counts a quarter (Geman and McClure): flying pixels are farther."""

@@ -1,5 +1,6 @@
 """The gripper's CAD as a camera sees it: depth images, part labels, and points on its surface."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -25,8 +26,8 @@ _SURFACE_POINTS = 400
 """Points on the surface; in two views of 128 x 128, half a metre wide, the gripper has about as many pixels."""
 _SHADOW_STEP = 0.04
 """What the fingers hide of each other is found out anew when the opening differs by so much [m]."""
-_RENDERINGS = 16
-"""Renderings that are kept for who asks for the same one next."""
+_RENDERINGS = 48
+"""Renderings that are kept for who asks for the same one next: of a gripper that stands still, in the next moment."""
 _SURFACE_STEP = 0.001
 """Openings of surfaces are rounded to this [m], so that one that stays the same is not moved anew for every test."""
 
@@ -43,13 +44,14 @@ def pixel_rays(intrinsics: Intrinsics) -> Float32[Array, "h w 3"]:
     return intrinsics.rays().astype(np.float32)
 
 
-def box_window(corners_camera: Float[Array, "8 3"], intrinsics: Intrinsics) -> Window:
-    """Rows and columns that may show what is inside a box with these corners [m]; none if it reaches the camera."""
-    if not np.all(corners_camera[:, 2] > _NEAR):
+def box_window(corners_camera: Float[Array, "n 3"], intrinsics: Intrinsics) -> Window:
+    """Rows and columns that may show what is inside boxes with these corners [m]; none if they reach the camera."""
+    x, y, z = corners_camera.T
+    if not z.min() > _NEAR:
         return NOWHERE
-    uv, _ = intrinsics.project(corners_camera)
-    (u0, v0), (u1, v1) = map(int, np.floor(uv.min(axis=0))), map(int, np.ceil(uv.max(axis=0)))
-    return slice(max(v0, 0), max(v1, 0)), slice(max(u0, 0), max(u1, 0))
+    u, v = intrinsics.fx * x / z + intrinsics.cx, intrinsics.fy * y / z + intrinsics.cy
+    rows, columns = (slice(max(math.floor(a.min()), 0), max(math.ceil(a.max()), 0)) for a in (v, u))
+    return rows, columns
 
 
 def enclosing(one: Window, other: Window) -> Window:
@@ -74,7 +76,7 @@ DIRECTIONS = _fibonacci_sphere(256).astype(np.float32)
 class Rendering:
     """The gripper alone, seen by one camera."""
 
-    depth: Float[Array, "h w"]
+    depth: Float32[Array, "h w"]
     """Distance along the optical axis [m]; 0 where the gripper is not."""
     part: UInt8[Array, "h w"]
     """The `Part` of each pixel."""
@@ -87,7 +89,7 @@ class Rendering:
     def example(cls) -> "Rendering":
         """An image without a gripper."""
         size = (6, 8)
-        return cls(depth=np.zeros(size), part=np.zeros(size, np.uint8), whole=False, window=NOWHERE)
+        return cls(depth=np.zeros(size, np.float32), part=np.zeros(size, np.uint8), whole=False, window=NOWHERE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,6 @@ class GripperRenderer:
         low, high = corners.min(axis=0), corners.max(axis=0)
         self.centre_hand: Float[Array, "3"] = (low + high) / 2
         """Middle of the gripper [m]."""
-        self._corners = Mesh.box(tuple(low), tuple(high)).vertices
         self._scene = lru_cache(maxsize=None)(self._build_scene)
         self._rendering = lru_cache(maxsize=_RENDERINGS)(self._render)
         self._sampled = lru_cache(maxsize=None)(self._sample_surface)
@@ -156,7 +157,7 @@ class GripperRenderer:
         opening_m: float,
         intrinsics: Intrinsics,
         *,
-        corners_hand: Float[Array, "8 3"] | None = None,
+        corners_hand: Float[Array, "n 3"] | None = None,
     ) -> Rendering:
         """What the camera sees of the gripper at a pose, opened by a distance between the fingers [m].
 
@@ -164,24 +165,25 @@ class GripperRenderer:
             T_camera_hand: The pose.
             opening_m: Distance between the fingers [m].
             intrinsics: Of the camera.
-            corners_hand: Corners of a box [m] that is all one wants to see; drawn is the part of the image around it.
+            corners_hand: Corners of boxes [m] that are all one wants to see; only the image around them is drawn.
         """
-        corners = self._corners if corners_hand is None else corners_hand
-        return self._rendering(
-            T_camera_hand.astype(float).tobytes(), self._step(opening_m), intrinsics, corners.tobytes()
-        )
+        box = None if corners_hand is None else corners_hand.tobytes()
+        return self._rendering(T_camera_hand.astype(float).tobytes(), self._step(opening_m), intrinsics, box)
 
-    def _render(self, T_camera_hand_bytes: bytes, step: int, intrinsics: Intrinsics, corners_bytes: bytes) -> Rendering:
+    def _render(
+        self, T_camera_hand_bytes: bytes, step: int, intrinsics: Intrinsics, box_bytes: bytes | None
+    ) -> Rendering:
         """What `render` gives: with arguments that can be looked up, as tracker, judge and meter ask for the same."""
         T_camera_hand = np.frombuffer(T_camera_hand_bytes).reshape(4, 4)
-        corners = np.frombuffer(corners_bytes).reshape(8, 3)
-        depth = np.zeros((intrinsics.height, intrinsics.width))
+        scene, parts, corners = self._scene(step)
+        if box_bytes is not None:
+            corners = np.frombuffer(box_bytes).reshape(-1, 3)
+        depth = np.zeros((intrinsics.height, intrinsics.width), np.float32)
         part = np.zeros((intrinsics.height, intrinsics.width), np.uint8)
         window = box_window(se3.apply(T_camera_hand, corners), intrinsics)
         rays = pixel_rays(intrinsics)[window]
         if rays.size == 0:
             return Rendering(depth=depth, part=part, whole=False, window=NOWHERE)
-        scene, parts = self._scene(step)
         hit, distance, mesh = cast(scene, se3.inverse(T_camera_hand), rays)
         depth[window] = np.where(hit, distance, 0)
         part[window] = np.where(hit, parts[mesh], Part.NONE)
@@ -213,10 +215,11 @@ class GripperRenderer:
     def _clipped(self, opening_m: float) -> float:
         return min(max(opening_m, 0.0), self.model.max_opening_m)
 
-    def _build_scene(self, step: int) -> tuple["EmbreeScene", UInt8[Array, " k"]]:
-        """Embree's scene of the parts, and the part of each geometry in it."""
+    def _build_scene(self, step: int) -> tuple["EmbreeScene", UInt8[Array, " k"], Float[Array, "n 3"]]:
+        """Embree's scene of the parts, the part of each geometry in it, and the corners of boxes around them [m]."""
         parts = self.model.parts(step * _OPENING_STEP)
-        return build_scene(parts.values()), np.array(list(parts), np.uint8)
+        corners = np.concatenate([mesh.bounds.vertices for mesh in parts.values()])
+        return build_scene(parts.values()), np.array(list(parts), np.uint8), corners
 
 
 def build_scene(meshes: Iterable[Mesh]) -> "EmbreeScene":
@@ -240,8 +243,10 @@ def cast(
         T_body_camera: The camera's pose.
         rays: Directions in the frame of the camera, with z = 1: so far as Embree measures, that is the depth.
     """
-    directions = rays.reshape(-1, 3) @ T_body_camera[:3, :3].T.astype(np.float32)
-    hits = scene.run(_rows(np.broadcast_to(T_body_camera[:3, 3], directions.shape)), _rows(directions), output=True)
+    directions = _rows(rays) @ T_body_camera[:3, :3].T.astype(np.float32)
+    origins = np.empty_like(directions)
+    origins[:] = T_body_camera[:3, 3]
+    hits = scene.run(origins, directions, output=True)
     shape = rays.shape[:-1]
     mesh = hits["geomID"].reshape(shape)
     return mesh >= 0, hits["tfar"].reshape(shape), mesh

@@ -1,10 +1,10 @@
 """What one camera sees at one moment, prepared for tests of poses."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 from numpy import ndarray as Array
 
 from robo4d.geometry import Intrinsics, se3
@@ -42,21 +42,19 @@ class DepthView:
     @cached_property
     def points_camera(self) -> Float32[Array, "3 p"]:
         """Point of every pixel [m], for `pixels`; zero where there is no depth, and around the image."""
-        framed = np.zeros((3, self.intrinsics.height + 2, self.intrinsics.width + 2), np.float32)
-        framed[:, 1:-1, 1:-1] = np.moveaxis(self.depth[..., None] * pixel_rays(self.intrinsics), -1, 0)
-        return framed.reshape(3, -1)
+        return _framed(self.depth) * _framed_rays(self.intrinsics)
 
     @cached_property
     def background(self) -> Bool[Array, " p"]:
         """Pixels that show the background, for `pixels`."""
-        return np.pad(self.still, 1).reshape(-1)
+        return _framed(self.still)
 
     @cached_property
     def beside(self) -> Bool[Array, " p"] | None:
         """Pixels that the mask of hand and fingers excludes, for `pixels`; None without a mask."""
         if self.mask is None or not self.mask.any():
             return None
-        return np.pad(~self.mask, 1).reshape(-1)
+        return _framed(~self.mask)
 
     def pixels(self, points_camera: Float32[Array, "b 3 n"]) -> Int[Array, "b n"]:
         """Index of the pixel that shows each point [m], in the image with a rim of a pixel for all that is outside."""
@@ -64,6 +62,19 @@ class DepthView:
         u = np.clip(np.float32(k.fx) * points_camera[:, 0] * scale + np.float32(k.cx + 1), 0, k.width + 1)
         v = np.clip(np.float32(k.fy) * points_camera[:, 1] * scale + np.float32(k.cy + 1), 0, k.height + 1)
         return v.astype(np.int32) * np.int32(k.width + 2) + u.astype(np.int32)
+
+
+def _framed(image: Shaped[Array, "h w"]) -> Shaped[Array, " p"]:
+    """An image with a rim of zeros, row by row."""
+    framed = np.zeros((image.shape[0] + 2, image.shape[1] + 2), image.dtype)
+    framed[1:-1, 1:-1] = image
+    return framed.reshape(-1)
+
+
+@lru_cache(maxsize=16)
+def _framed_rays(intrinsics: Intrinsics) -> Float32[Array, "3 p"]:
+    """As `pixel_rays`, for `DepthView.pixels`."""
+    return np.stack([_framed(axis) for axis in np.moveaxis(pixel_rays(intrinsics), -1, 0)])
 
 
 class ViewStack:

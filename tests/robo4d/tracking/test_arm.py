@@ -99,6 +99,17 @@ def test_the_same_arm_is_drawn_once_for_each_view(mechanism):
         assert not sight.link[beside].any()
 
 
+def test_within_a_window_the_arm_is_drawn_as_without(mechanism):
+    (view,) = Judge(RENDERER, 0.015).views([frame(ROOM, CAMERAS[0])])
+    links = mechanism.links(READY[None])[0]
+    whole = ARM_RENDERER.see(links, view)
+    window = tuple(slice(side.start + 6, side.stop - 6) for side in whole.window)
+    part = ARM_RENDERER.see(links, view, window)
+    seen = np.isfinite(part.depth)
+    assert seen[window].sum() == seen.sum() > 100
+    assert np.mean(seen[window] == np.isfinite(whole.depth[window])) > 0.95  # other second rows and columns
+
+
 def test_what_is_beside_gripper_and_arm_changes_no_evidence(mechanism):
     hand, links = mechanism.placements(READY[None])[0][0], mechanism.links(READY[None])[0]
     image = frame([*ROOM, *_link_boxes(mechanism, READY).values(), *gripper(hand, 0.08, forearm=False)], CAMERAS[0])

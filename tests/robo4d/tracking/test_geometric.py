@@ -72,6 +72,24 @@ def test_with_masks_a_gripper_is_searched_for_only_where_registration_does_not_f
     assert degrees[0] < 10
 
 
+@pytest.mark.parametrize(("aside_px", "searched"), [(0, True), (75, False)])
+def test_a_gripper_of_which_too_little_is_in_the_image_is_not_searched_for(monkeypatch, aside_px, searched):
+    cameras = [
+        dataclasses.replace(c, intrinsics=dataclasses.replace(c.intrinsics, cx=c.intrinsics.cx + sign * aside_px))
+        for c, sign in zip(CAMERAS, (1, -1), strict=True)
+    ]
+    true, searches = path(2, step=(0.0, 0.0, 0.0)), []
+    true[1] = true[1] @ se3.exp(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.8]))
+    moments = _film(true, cameras)
+    masks = [_masks(T, cameras) for T in true]
+    tracker = GeometricTracker(FreeHand(RENDERER))
+    tracker.register(moments[0], T_world_object=true[0], masks=masks[0])
+    monkeypatch.setattr(tracker, "_search", lambda *args, **kwargs: searches.append(args) or [])
+    tracker.track(moments[1], masks=masks[1])
+    assert max(m.sum() for m in masks[1]) > 20  # fewer say nothing
+    assert bool(searches) == searched
+
+
 def test_where_the_masks_show_nothing_the_gripper_stays_where_it_was():
     true = path(2, step=(0.0, 0.2, 0.0))
     moments = _film(true)

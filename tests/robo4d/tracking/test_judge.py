@@ -134,6 +134,14 @@ def test_a_gripper_that_agrees_with_its_mask_but_is_half_outside_the_image_is_no
     assert dataclasses.replace(seen, outside=400).confidence == 0.5
 
 
+def test_of_a_gripper_that_is_cut_off_by_three_quarters_no_mask_vouches_for_more_than_one():
+    seen = {"agreeing": 100, "still": 0, "violated": 0, "hidden": 0, "unmeasured": 0}
+    mask = {name: 100 for name in ("masked", "masked_rendered", "masked_both", "masked_agreeing")}
+    cut_off = Evidence(**seen, outside=300, **mask)
+    assert (cut_off.attainable, cut_off.confidence) == (0.25, 0.25)
+    assert Evidence(**seen, outside=300).attainable == 1
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_confidence_tells_right_poses_from_wrong_ones(masked):
     """Area under the ROC curve of `within 25 mm and 15 degrees`, in noisy images."""

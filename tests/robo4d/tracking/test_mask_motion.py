@@ -29,8 +29,14 @@ def test_a_view_that_shows_the_gripper_only_once_tells_no_way():
     here, there = visible_middles(_views(before)), visible_middles(_views(now))
     np.testing.assert_allclose(way(here, (None, there[1])), there[1].p_world - here[1].p_world)
     assert way((here[0], None), (None, there[1])) is None
-    few = tuple(middle._replace(pixels=3) for middle in here)
-    assert way(few, there) is None
+
+
+def test_a_mask_of_a_few_pixels_says_nothing():
+    (T,) = path(1)
+    shown, hardly = (_views(T, lambda rows, least=least: rows > least) for least in (0, 20))
+    assert 0 < max(view.mask.sum() for view in hardly) < 20
+    assert visible_middles(hardly) == (None, None)
+    assert None not in visible_middles(shown)
 
 
 def test_the_middle_is_inside_the_gripper_and_unknown_without_a_mask():
