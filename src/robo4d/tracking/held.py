@@ -30,6 +30,8 @@ _GRIPPER_M = 0.025
 """Difference of depth up to which a pixel shows the gripper itself [m]."""
 _MOVED_M = 0.03
 """Way of the hand from which what it holds has left its place [m]."""
+_STANDS_M = 0.01
+"""Way between two moments up to which a hand stands [m]: then what it has let go may still be between its fingers."""
 _FEWEST = 8
 """Points that must speak; fewer may be noise."""
 _SHARE = 2 / 3
@@ -137,7 +139,8 @@ class HeldObject:
         """Whether the hand still holds the thing at each of some moments.
 
         Points between the pads, and those that have once been seen to move with the hand, are those of the thing; where
-        there are none, all are. The thing is let go where they are seen through, or where they stay behind.
+        there are none, all are. The thing is let go where they are seen through, or where they stay behind. That it
+        came along says nothing of a hand that has come to stand, as hands do to let go.
 
         Args:
             Ts_world_hand: Pose of the hand at each moment.
@@ -153,9 +156,10 @@ class HeldObject:
         if things.sum() >= _FEWEST:
             gone |= self._left_behind(agreeing, Ts_world_hand, views) & ~agreeing
             agreeing, gone, points = agreeing[:, things], gone[:, things], points[things]
-        told = np.full(count, np.nan)
+        told, before = np.full(count, np.nan), [self._T_world_hand, *Ts_world_hand]
         for t, (holds, lets) in enumerate(zip(agreeing.sum(axis=1), gone.sum(axis=1), strict=True)):
-            if holds + lets >= _FEWEST and max(holds, lets) >= _SHARE * (holds + lets):
+            stands = self._moved_m(before[t], Ts_world_hand[t]) <= _STANDS_M
+            if holds + lets >= _FEWEST and max(holds, lets) >= _SHARE * (holds + lets) and (lets > holds or not stands):
                 told[t] = float(holds > lets)
         return Holding(told, Grasp(points[:: len(points) // _REMEMBERED + 1], self._opening_m))
 

@@ -42,6 +42,14 @@ def test_what_stays_behind_is_not_held_any_more():
     np.testing.assert_array_equal(_told([[_thing(HANDS[0])], left, left, left]), [1, 0, 0])
 
 
+def test_what_came_along_may_have_been_let_go_by_a_hand_that_stands():
+    hands = np.stack([HANDS[0], HANDS[1], HANDS[1], HANDS[2]])
+    moments = _moments([[_thing(T)] for T in (HANDS[0], HANDS[1], HANDS[1], HANDS[1])], hands)
+    views = [Judge(RENDERER, 0.015).views(m) for m in moments]
+    held = HeldObject(RENDERER, hands[0], WIDTH_M, views[0], 0.015)
+    np.testing.assert_array_equal(held.watch(list(hands[1:]), views[1:]).told, [1, np.nan, 0])
+
+
 def test_what_is_seen_where_the_hand_had_it_was_left_there():
     far = path(2, start=HANDS[1][:3, 3] + [0, 0.35, 0.1], step=(0.0, 0.06, 0.0))
     hands = np.stack([*HANDS[:2], *far])
