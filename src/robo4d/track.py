@@ -1,5 +1,6 @@
 """The motion of one gripper through a predicted video: what the tracker makes, and the planner turns into a plan."""
 
+import enum
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -8,6 +9,24 @@ from numpy import ndarray as Array
 
 from robo4d.geometry import se3
 from robo4d.rgbd import ArmPosture
+
+
+class Reason(str, enum.Enum):
+    """Why a pose is not trusted; empty where it is."""
+
+    TRUSTED = ""
+    OUT_OF_VIEW = "most of the gripper is outside the image"
+    OCCLUDED = "something hides the gripper"
+    NO_DEPTH = "the image has no depth where the gripper should be"
+    LOST = "the image does not show the gripper where it should be"
+    JUMP = "the gripper moved farther than it can between two frames"
+    PRIOR_MISMATCH = "the observation contradicts the pose from the robot's state"
+    OTHER_ARM = "this is the gripper of the other arm"
+    CONTRADICTED = "the generator says that the gripper is elsewhere"
+
+    def __str__(self) -> str:
+        """The sentence, also from Python 3.11 on."""
+        return self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +56,7 @@ class GripperTrack:
     centroids_m: Float[Array, " t"] | None = None
     """Distance of the fingers' centroids [m], by the paper's rule; NaN where a finger is hidden, None as above."""
     reasons: tuple[str, ...] | None = None
-    """Why each pose is not vouched for, empty where it is (`robo4d.tracking.Reason`); None where nobody tells."""
+    """Why each pose is not vouched for, empty where it is (`Reason`); None where nobody tells."""
     foreseen: ArmPosture | None = None
     """How the arm will stand in the observation, where that is predicted; None where it was seen."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
-from robo4d.track import GripperTrack
+from robo4d.track import GripperTrack, Reason
 
 _LEAST_FOUND = 0.6
 """Share of the predicted frames in which an arm must be found; with fewer, the planner refuses to follow it
@@ -22,9 +22,9 @@ def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_r
     Following an arm that rests would only add the tracker's noise. An arm that is found in too few predicted frames
     rests while another one moves; the observation itself does not count, as there the robot tells where it is. If none
     moves, an arm that is lost on its way goes as far as it was seen, be it little, as the next look begins from there.
-    What is left is for the planner, whose refusal says what is wrong: with the arm that was seen to move before it was
-    lost, rather than with one that was only seen, or with one that was not seen at all, which most likely rests beside
-    the images.
+    An arm that is beside the images all the time rests with those that are seen to rest. What is left is for the
+    planner, whose refusal says what is wrong: with the arm that was seen to move before it was lost, rather than with
+    one that was only seen, or with one that was not seen at all.
 
     Args:
         tracks: Of each arm.
@@ -36,7 +36,7 @@ def moving_tracks(tracks: Mapping[str, GripperTrack], *, still_m: float, still_r
     moving = [arm for arm, track in found.items() if _moves(track, still_m, still_rad)]
     moving = moving or [arm for arm in found if ends[arm] < len(tracks[arm].times_s)]
     if not moving:
-        lost = {arm: track for arm, track in tracks.items() if arm not in found}
+        lost = {arm: track for arm, track in tracks.items() if arm not in found and not (found and _beside(track))}
         seen = {arm: track for arm, track in lost.items() if track.usable.any()}
         return {arm: track for arm, track in seen.items() if _moves(track, still_m, still_rad)} or seen or lost
     return {arm: _until(tracks[arm], min(ends[arm] for arm in moving)) for arm in moving}
@@ -49,6 +49,11 @@ def _end(track: GripperTrack) -> int:
     ends = np.flatnonzero(usable[1:] & (shares >= _LEAST_FOUND)) + 2
     enough = min(_LEAST_FRAMES + 1, len(usable))
     return int(ends[-1]) if len(ends) and ends[-1] >= enough else 0
+
+
+def _beside(track: GripperTrack) -> bool:
+    """Whether an arm is outside the images, from the observation on."""
+    return track.reasons is not None and all(reason == Reason.OUT_OF_VIEW for reason in track.reasons)
 
 
 def _until(track: GripperTrack, end: int) -> GripperTrack:

@@ -1,7 +1,8 @@
 """Following the grippers through a predicted video, on a CPU. Read `readout.py` first."""
 
+from robo4d.track import Reason
 from robo4d.tracking.arm import ArmModel, ArmRenderer
-from robo4d.tracking.evidence import Evidence, Reason
+from robo4d.tracking.evidence import Evidence
 from robo4d.tracking.follow import GripperPrior, Limits
 from robo4d.tracking.geometric import GeometricTracker
 from robo4d.tracking.gripper import GripperModel, Mesh, Part

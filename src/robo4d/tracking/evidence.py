@@ -6,7 +6,6 @@ the image shows a surface there (agreement), something behind it, where the grip
 (violation), or something before it, which may hide the gripper (occlusion).
 """
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from numpy import ndarray as Array
 
+from robo4d.track import Reason
 from robo4d.tracking.arm import ArmSight
 from robo4d.tracking.gripper import Part
 from robo4d.tracking.rendering import Rendering, Window, enclosing
@@ -35,24 +35,6 @@ _TOUCHING_M = 0.005
 """A link nearer to the gripper's surface than this [m] does not hide it: it is the one that it is mounted on."""
 _ENOUGH_PIXELS = 30
 """Agreeing pixels from which on their number no longer limits the confidence."""
-
-
-class Reason(str, enum.Enum):
-    """Why a pose is not trusted; empty where it is."""
-
-    TRUSTED = ""
-    OUT_OF_VIEW = "most of the gripper is outside the image"
-    OCCLUDED = "something hides the gripper"
-    NO_DEPTH = "the image has no depth where the gripper should be"
-    LOST = "the image does not show the gripper where it should be"
-    JUMP = "the gripper moved farther than it can between two frames"
-    PRIOR_MISMATCH = "the observation contradicts the pose from the robot's state"
-    OTHER_ARM = "this is the gripper of the other arm"
-    CONTRADICTED = "the generator says that the gripper is elsewhere"
-
-    def __str__(self) -> str:
-        """The sentence, also from Python 3.11 on."""
-        return self.value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from numpy import ndarray as Array
 from robo4d.geometry import se3
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdFrame
-from robo4d.tracking.evidence import Evidence, Reason
+from robo4d.track import Reason
+from robo4d.tracking.evidence import Evidence
 from robo4d.tracking.held import Grasp, HeldObject, Holding
 from robo4d.tracking.judge import Judge
 from robo4d.tracking.opening import OpeningMeter

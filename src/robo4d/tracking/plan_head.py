@@ -14,8 +14,7 @@ from jaxtyping import Bool
 from numpy import ndarray as Array
 
 from robo4d.geometry import se3
-from robo4d.track import GripperTrack
-from robo4d.tracking.evidence import Reason
+from robo4d.track import GripperTrack, Reason
 from robo4d.tracking.readout import Readout
 
 _AGREE_M, _AGREE_RAD = 0.025, math.radians(15)

@@ -16,10 +16,9 @@ from robo4d.geometry import se3
 from robo4d.geometry.procrustes import Alignment
 from robo4d.interfaces import PoseTracker
 from robo4d.rgbd import RgbdPair
-from robo4d.track import GripperTrack
+from robo4d.track import GripperTrack, Reason
 from robo4d.tracking.arm import ArmRenderer
 from robo4d.tracking.clip import Clip
-from robo4d.tracking.evidence import Reason
 from robo4d.tracking.follow import ArmFollower, Estimate, GripperPrior, Limits, Watch, separate
 from robo4d.tracking.geometric import GeometricTracker
 from robo4d.tracking.held import Grasp, GraspMemory, Holding

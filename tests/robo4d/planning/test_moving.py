@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robo4d.planning.moving import moving_tracks
-from robo4d.track import GripperTrack
+from robo4d.track import GripperTrack, Reason
 
 TRACK = GripperTrack.example()
 STILL = dataclasses.replace(
@@ -32,6 +32,16 @@ def test_where_nothing_moves_a_lost_arm_is_left_to_the_planners_refusal():
     left = dataclasses.replace(STILL, arm="left")
     assert moving_tracks({"left": left, "right": STILL}, still_m=0.02, still_rad=0.2) == {}
     assert set(moving_tracks({"left": left, "right": LOST}, still_m=0.02, still_rad=0.2)) == {"right"}
+
+
+def test_an_arm_beside_the_images_rests_with_those_that_are_seen_to_rest():
+    left = dataclasses.replace(STILL, arm="left")
+    beside = dataclasses.replace(LOST, reasons=(Reason.OUT_OF_VIEW,) * 5)
+    gone = dataclasses.replace(LOST, reasons=(Reason.OUT_OF_VIEW,) * 4 + (Reason.LOST,))
+    assert moving_tracks({"left": left, "right": beside}, still_m=0.02, still_rad=0.2) == {}
+    assert set(moving_tracks({"left": left, "right": gone}, still_m=0.02, still_rad=0.2)) == {"right"}
+    both = {"left": dataclasses.replace(beside, arm="left"), "right": beside}
+    assert set(moving_tracks(both, still_m=0.02, still_rad=0.2)) == {"left", "right"}
 
 
 def until_lost(track, *found):

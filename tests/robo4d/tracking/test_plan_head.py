@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from robo4d.pipeline import Observation, PlanReader
-from robo4d.track import GripperTrack
-from robo4d.tracking.evidence import Reason
+from robo4d.track import GripperTrack, Reason
 from robo4d.tracking.plan_head import doubt, doubted_readout, fuse
 from robo4d.tracking.readout import Readout
 from robo4d.video import PointmapVideo
