@@ -189,16 +189,22 @@ class GeometricTracker:
         middle = gripper_middle(views, middles)
         stay = (lambda: self._stay(views), trusted)
         if middle is not None:
-            shifted = self._hand(centres[-1]).copy()
-            shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
-            about = np.concatenate([self._reached(centres[-1:], shifted[None]), centres[-1:]])
-            starts = np.concatenate([self._carried(centres, middles), about])
+            carried = self._carried(centres, middles)
+
+            def about() -> Float[Array, "c ..."]:
+                shifted = self._hand(centres[-1]).copy()
+                shifted[:3, 3] += middle - se3.apply(shifted, self._renderer.centre_hand)
+                return np.concatenate([self._reached(centres[-1:], shifted[None]), centres[-1:]])
+
+            def starts() -> Float[Array, "c ..."]:
+                return np.concatenate([carried[1:], about()])
+
             return (
                 stay,
-                (lambda: self._refine(views, starts[:1], scale), _SURE_AT_FIRST),
-                (lambda: self._refine_best(views, starts[1:], scale), max(trusted, _SURE_IN_MASK)),
-                (lambda: self._search(views, about, rounds=(self.config.masked_round,), judged=1), trusted),
-                (lambda: self._search(views, about), 0.0),
+                (lambda: self._refine(views, carried[:1], scale) if len(carried) else [], _SURE_AT_FIRST),
+                (lambda: self._refine_best(views, starts(), scale), max(trusted, _SURE_IN_MASK)),
+                (lambda: self._search(views, about(), rounds=(self.config.masked_round,), judged=1), trusted),
+                (lambda: self._search(views, about()), 0.0),
             )
         refine = (lambda: self._refine(views, centres, scale), _SURE)
         near = (lambda: self._search(views, centres, scale=scale), trusted)

@@ -19,6 +19,8 @@ from robo4d.tracking.view import DepthView, ViewStack
 
 _GATES_M = (0.04, 0.03, 0.02, 0.02, 0.02)
 """Difference of depth [m] up to which a pixel takes part, in each iteration."""
+_SETTLED = 5e-4
+"""Step [m, rad] below which an iteration is the last: of a gripper that no image shows, it is the first."""
 _SOFT_M = 0.01
 """Distance from the surface [m] at which a point counts a quarter (Geman and McClure): flying pixels are farther."""
 _DAMPING = 4.0
@@ -55,7 +57,10 @@ class Registration:
             motions_t = motions.swapaxes(-1, -2)
             hessian = damping + (motions_t @ hessians @ motions).sum(axis=0)
             gradient = (motions_t @ gradients).sum(axis=0)
-            states = mechanism.stepped(states, np.linalg.solve(hessian, gradient)[..., 0])
+            steps = np.linalg.solve(hessian, gradient)[..., 0]
+            states = mechanism.stepped(states, steps)
+            if np.abs(steps).max() < _SETTLED:
+                break
         return states
 
 

@@ -36,6 +36,15 @@ def test_each_pose_is_refined_for_itself():
     np.testing.assert_allclose(REGISTRATION.refine(start[3:4], 0.08, _views())[0], together[3], atol=1e-5)
 
 
+def test_a_gripper_that_no_image_shows_stays_after_one_look(monkeypatch):
+    mechanism, looks = FreeHand(RENDERER), []
+    registration, motions = Registration(mechanism), mechanism.motions
+    monkeypatch.setattr(mechanism, "motions", lambda states: looks.append(1) or motions(states))
+    start, views = T_WORLD_HAND[None], Judge(RENDERER, 0.015).views([frame([], camera) for camera in CAMERAS])
+    np.testing.assert_allclose(registration.refine(start, 0.08, views), start, atol=1e-9)
+    assert len(looks) == 1
+
+
 def test_points_are_looked_up_in_all_views_at_once_as_in_each():
     smaller = replace(CAMERAS[1], intrinsics=CAMERAS[1].intrinsics.resized(width=64, height=64))
     (one,) = Judge(RENDERER, 0.015).views([frame(ROOM, CAMERAS[0])])
