@@ -43,6 +43,8 @@ _WIDEST = 3.0
 """The search does not grow beyond so many steps."""
 _SURE = 0.7
 """Confidence from which a pose next to the last one is taken without a search for better ones."""
+_SURE_OF_PRIOR = 0.85
+"""The same of a pose next to that from the robot's state: measured images are better than predicted ones."""
 _LIKENESS = 0.5
 """Share of what is trusted below which a likeness is too poor to go there: better to stay."""
 _JUDGED = 4
@@ -113,9 +115,9 @@ class GeometricTracker:
             views = self._judge.views(frames, masks)
             self._measure_opening(T_world_object, views)
             prior = self._reached(self._state[None], T_world_object[None])[0]
-            found = self._refine(views, prior[None], _PRIOR_SCALE)
-            if found[0].value < _SURE:
-                found += self._search(views, prior[None], scale=_PRIOR_SCALE)
+            found = self._refine(views, prior[None], _PRIOR_SCALE, twice=True)
+            if found[0].value < _SURE_OF_PRIOR:
+                found = self._search(views, prior[None], scale=_PRIOR_SCALE)
         if prior is None or self._contradicted(prior, views):
             centres = self._cold_start(views, T_world_object)
             centres = self._reached(np.broadcast_to(self._state, (len(centres), *self._state.shape)), centres)
@@ -201,7 +203,7 @@ class GeometricTracker:
 
             return (
                 stay,
-                (lambda: self._refine(views, carried[:1], scale) if len(carried) else [], _SURE_AT_FIRST),
+                (lambda: self._refine(views, carried[:1], scale, twice=True), _SURE_AT_FIRST),
                 (lambda: self._refine_best(views, starts(), scale), max(trusted, _SURE_IN_MASK)),
                 (lambda: self._search(views, about(), rounds=(self.config.masked_round,), judged=1), trusted),
                 (lambda: self._search(views, about()), 0.0),
@@ -294,9 +296,13 @@ class GeometricTracker:
             return []
         return [self._candidate(self._reached(self._state[None], T[None])[0], views)]
 
-    def _refine(self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float) -> "list[_Candidate]":
-        """The states that registration finds from the given ones: as a rule, a gripper is near them."""
-        states = self._registration.refine(centres, self._opening_m, views)
+    def _refine(
+        self, views: tuple[DepthView, ...], centres: Float[Array, "b ..."], scale: float, *, twice: bool = False
+    ) -> "list[_Candidate]":
+        """The states that registration finds from the given ones, if any: as a rule, a gripper is near them."""
+        if not len(centres):
+            return []
+        states = self._registration.refine(centres, self._opening_m, views, twice=twice)
         costs = self._cost(self._hands(states), self._hands(centres), scale)
         return [self._candidate(state, views, cost) for state, cost in zip(states, costs, strict=True)]
 

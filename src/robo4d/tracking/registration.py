@@ -17,8 +17,10 @@ from robo4d.tracking.mechanism import Mechanism
 from robo4d.tracking.rendering import DIRECTIONS, Surface
 from robo4d.tracking.view import DepthView, ViewStack
 
-_GATES_M = (0.04, 0.03, 0.02, 0.02, 0.02)
-"""Difference of depth [m] up to which a pixel takes part, in each iteration."""
+_GATES_M = (0.04, 0.03, 0.02, 0.02)
+"""Difference of depth [m] up to which a pixel takes part, in each iteration ..."""
+_TWICE_M = (*_GATES_M[:3], *_GATES_M)
+"""... and where it is done twice: what is nearly right is open to pixels again that took no part before."""
 _SETTLED = 5e-4
 """Step [m, rad] below which an iteration is the last: of a gripper that no image shows, it is the first."""
 _SOFT_M = 0.01
@@ -40,9 +42,16 @@ class Registration:
         self._images: ViewStack | None = None
 
     def refine(
-        self, states: Float[Array, "b ..."], opening_m: float, views: tuple[DepthView, ...]
+        self, states: Float[Array, "b ..."], opening_m: float, views: tuple[DepthView, ...], *, twice: bool = False
     ) -> Float[Array, "b ..."]:
-        """From each state, the one near it at which the CAD fits best to the points of all views."""
+        """From each state, the one near it at which the CAD fits best to the points of all views.
+
+        Args:
+            states: The starts.
+            opening_m: Distance between the fingers [m].
+            views: The images.
+            twice: Whether to go on from there once more: for a single one that is to be judged.
+        """
         mechanism = self._mechanism
         # In one moment of a video, much is registered with the same images and fingers.
         if (surfaces := mechanism.surfaces(opening_m))[0] is not self._bodies.surfaces[0]:
@@ -50,7 +59,7 @@ class Registration:
         if (images := self._images) is None or images.views is not views:
             images = self._images = ViewStack(views)
         damping = _DAMPING * np.diag(mechanism.damping)
-        for gate_m in _GATES_M:
+        for gate_m in _TWICE_M if twice else _GATES_M:
             Ts_world_body, motions = mechanism.motions(states)
             weights, residuals = _fit(self._bodies, Ts_world_body, images, gate_m)
             hessians, gradients = self._bodies.normal_equations(weights.sum(axis=0), (weights * residuals).sum(axis=0))

@@ -180,7 +180,7 @@ def test_a_jump_that_is_found_is_called_one():
     assert readout.tracks["left"].confidence[2] < 0.5
 
 
-@pytest.mark.parametrize("offset", [[0.0, 0.06, 0.0, 0, 0, 0], [0.0, 0.0, 0.0, 0, 0, 0.4]])
+@pytest.mark.parametrize("offset", [[0.0, 0.06, 0.0, 0, 0, 0], [0.0, 0.0, 0.0, 0, 0, 0.4], [0.0, 0.0, 0.0, 0.4, 0, 0]])
 def test_a_wrong_pose_from_the_robots_state_is_noticed(offset):
     true = path(3)
     wrong = GripperPrior(T_world_tcp=true[0] @ se3.exp(np.array(offset)) @ MODEL.T_hand_tcp, opening_m=0.08)

@@ -30,6 +30,15 @@ def test_all_poses_nearby_are_drawn_to_the_true_one():
     assert radians.max() < 0.05
 
 
+def test_from_farther_away_it_takes_registering_twice():
+    far = T_WORLD_HAND @ se3.exp(2 * TWISTS)
+    once, twice = (
+        se3.distance(REGISTRATION.refine(far, 0.08, _views(), twice=twice), np.broadcast_to(T_WORLD_HAND, far.shape))[0]
+        for twice in (False, True)
+    )
+    assert np.median(twice) < 0.001 < np.median(once)
+
+
 def test_each_pose_is_refined_for_itself():
     start = T_WORLD_HAND @ se3.exp(TWISTS)
     together = REGISTRATION.refine(start, 0.08, _views())
