@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -33,8 +34,9 @@ _STAYS_M, _STAYS_RAD = 0.005, 0.05
 """A pose nearer than this to the known one is the same."""
 _CHANGED_M = 0.03
 """Difference of depth from all that was about a pixel [m] from which it shows something else than it did."""
-_CHANGED_SHARE = 0.03
-"""Share of such pixels in and around a hand that stands still, at most."""
+_CHANGED_SHARE = 0.05
+"""Share of such pixels in and around a hand that stands still, at most: flying pixels are up to 3 %, and a motion by a
+pixel changes 10 % of the largest."""
 _AROUND_PX = 5
 """Its surroundings: where more of it would appear if it moved."""
 _SURROUNDINGS = 16
@@ -53,6 +55,16 @@ def background(depths: Float32[Array, "t h w"]) -> Float32[Array, "h w"]:
     told = (depths > 0) | np.isinf(patches)
     shown = (np.abs(depths - far) < _STILL_M).sum(axis=0)
     return np.where(shown >= _STILL_SHARE * np.maximum(told.sum(axis=0), 1), far, np.float32(0))
+
+
+class _Surroundings(NamedTuple):
+    """The part of an image in which a hand is, or would appear if it moved."""
+
+    window: Window
+    hand: Bool[Array, "a b"]
+    """Its own pixels there."""
+    farthest_m: float
+    """Depth of the farthest of its points [m]."""
 
 
 class Judge:
@@ -154,27 +166,33 @@ class Judge:
         return max(evidence, hand, key=lambda one: one.confidence)
 
     def unchanged(self, opening_m: float, views: tuple[DepthView, ...]) -> bool:
-        """Whether the images show the same as before in and around the hand at the known pose: it has not moved."""
+        """Whether the images show the same as before in and around the hand at the known pose: it has not moved.
+
+        What changes behind it, beside it, says nothing of it.
+        """
         if self.T_world_known is None:
             return False
         changed = compared = 0
         for view, (near, far) in zip(views, self._known_depths, strict=True):
             T_camera_hand = view.T_camera_world @ self.T_world_known
             around = self._surroundings(T_camera_hand.tobytes(), opening_m, view.intrinsics)
-            depth, low, high = view.depth[around], near[around], far[around]
-            measured = (depth > 0) & (low > 0)
+            depth, low, high = view.depth[around.window], near[around.window], far[around.window]
+            measured = (depth > 0) & (low > 0) & (around.hand | (depth < around.farthest_m + _CHANGED_M))
             changed += np.count_nonzero(measured & ((depth < low - _CHANGED_M) | (depth > high + _CHANGED_M)))
             compared += np.count_nonzero(measured)
         return bool(compared > 0 and changed <= _CHANGED_SHARE * compared)
 
-    def _find_surroundings(self, T_camera_hand_bytes: bytes, opening_m: float, intrinsics: Intrinsics) -> Window:
-        """In and around the hand: with arguments that can be looked up, as the same is asked for in every frame."""
+    def _find_surroundings(
+        self, T_camera_hand_bytes: bytes, opening_m: float, intrinsics: Intrinsics
+    ) -> "_Surroundings":
+        """Of a hand, with arguments that can be looked up, as the same is asked for in every frame."""
         T_camera_hand = np.frombuffer(T_camera_hand_bytes).reshape(4, 4)
-        rows, columns = np.nonzero(self._renderer.render(T_camera_hand, opening_m, intrinsics).depth)
+        depth = self._renderer.render(T_camera_hand, opening_m, intrinsics).depth
+        rows, columns = np.nonzero(depth)
         if not len(rows):
-            return NOWHERE
+            return _Surroundings(NOWHERE, depth[NOWHERE] > 0, 0.0)
         rows, columns = (slice(max(i.min() - _AROUND_PX, 0), i.max() + _AROUND_PX + 1) for i in (rows, columns))
-        return rows, columns
+        return _Surroundings((rows, columns), depth[rows, columns] > 0, float(depth.max()))
 
     def _judge_view(
         self,

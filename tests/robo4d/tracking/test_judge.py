@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from box_scene import CAMERAS, MODEL, ROOM, Box, film, frame, gripper, path
+from box_scene import CAMERAS, FLOOR, MODEL, ROOM, Box, film, frame, gripper, path
 from scipy.stats import rankdata
 
 from robo4d import Camera, RgbdFrame, se3
@@ -184,3 +184,19 @@ def test_a_hand_that_is_cut_off_but_stands_still_is_trusted_and_one_that_slides_
 
     assert evidence(T).confidence > 0.9
     assert evidence(low).confidence < 0.6
+
+
+@pytest.mark.parametrize(
+    ("room", "T_seen", "unchanged"),
+    [
+        ([FLOOR], T_WORLD_HAND, True),
+        ([*ROOM, Box((-0.1, -0.05, 0.0), (0.1, 0.1, 0.3))], T_WORLD_HAND, False),
+        (ROOM, T_WORLD_HAND @ se3.translation(0.02, 0, 0), False),
+    ],
+    ids=["the table behind it is gone", "something comes up beside it", "it has moved"],
+)
+def test_a_hand_that_stands_still_is_told_by_itself_and_not_by_what_is_behind_it(room, T_seen, unchanged):
+    judge = Judge(RENDERER, 0.015)
+    judge.spare(_frames(), T_WORLD_HAND, 0.08)
+    seen = judge.views([frame([*room, *gripper(T_seen, 0.08)], camera) for camera in CAMERAS])
+    assert judge.unchanged(0.08, seen) == unchanged
