@@ -41,6 +41,7 @@ from robo4d.video import PointmapVideo
 from robo4d_models.generators import is_svd, load_generator, weights_folder
 from robo4d_models.i3d import I3d
 from robo4d_models.video4d import camera_quality, flow_quality
+from robo4d_models.video4d.camera_quality import localiser_quality
 from robo4d_models.video4d.coding import RobotState
 from robo4d_models.video4d.flow_quality import sampling_quality
 from robo4d_models.video4d.segmenter import Segmenter
@@ -103,7 +104,7 @@ def evaluate(
         report(sampling_quality(folder, data, steps=flow_steps, observations=clips), flow_quality.COLUMNS, json_file)
         return
     if cameras:
-        report(camera_quality.camera_quality(folder, data, pairs=clips), camera_quality.COLUMNS, json_file)
+        report(localiser_quality(folder, data, pairs=clips), camera_quality.COLUMNS, json_file)
         return
     # Loaded before the clips are made, which takes long.
     subject, meter = _Subject(folder), _Meter(None if i3d is None else I3d(i3d))

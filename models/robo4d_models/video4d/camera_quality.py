@@ -8,11 +8,11 @@ import numpy as np
 from robo4d import RgbdFrame, RgbdPair
 from robo4d.geometry import se3
 from robo4d.health import Level
+from robo4d_models.video4d import checkpoints
 from robo4d_models.video4d.coding import WORKSPACE_CENTRE, RobotState
 from robo4d_models.video4d.data import SampleFolder, stored_view
 from robo4d_models.video4d.localiser import Localiser
 from robo4d_models.video4d.pipeline import load_refiner
-from robo4d_models.video4d.robot_model import RobotModel
 
 COLUMNS = ("accepted", "camera_mm", "camera_deg", "work_mm", "second_mm", "second_right", "accepted_right")
 _RIGHT_MM = 10.0
@@ -37,7 +37,7 @@ CASES = (
 )
 
 
-def camera_quality(folder: Path, data: Path, *, pairs: int) -> list[dict[str, object]]:
+def localiser_quality(folder: Path, data: Path, *, pairs: int) -> list[dict[str, object]]:
     """How right a localiser is on random pairs of views, each of another moment.
 
     Args:
@@ -55,8 +55,8 @@ def camera_quality(folder: Path, data: Path, *, pairs: int) -> list[dict[str, ob
     Raises:
         ValueError: there are no weights, or no samples.
     """
-    pictures = folder / "refiner.safetensors"
-    robot = load_refiner(pictures)[1] if pictures.exists() else RobotModel.of_franka()
+    checkpoints.verify(folder)
+    _, robot = load_refiner(folder)
     localiser = Localiser.load(folder / "localiser.safetensors", robot)
     kept, rng = SampleFolder(data, validation=True), np.random.default_rng(0)
     moments = [moment for _, moment in kept.draw(rng, pairs)]

@@ -114,8 +114,7 @@ class TinyGenerator:
         segmenter = Segmenter.load(objects) if objects.exists() else None
         aiming = folder / "aim.safetensors"
         aim = Aim.load(aiming) if aiming.exists() else None
-        pictures = folder / "refiner.safetensors"
-        refiner, robot = load_refiner(pictures) if pictures.exists() else (None, RobotModel.of_franka())
+        refiner, robot = load_refiner(folder)
         places = folder / "localiser.safetensors"
         localiser = Localiser.load(places, robot) if places.exists() else None
         return cls(
@@ -281,8 +280,10 @@ class TinyGenerator:
         return Motion(start=start, T_world_tcp=poses, gripper_width=widths)
 
 
-def load_refiner(file: Path) -> tuple[Refiner, RobotModel]:
-    """The refiner of a file, and the robot that its drafts are drawn with."""
+def load_refiner(folder: Path) -> tuple[Refiner | None, RobotModel]:
+    """The refiner of a folder of weights, if there is one, and the robot that its drafts are drawn with."""
+    if not (file := folder / "refiner.safetensors").exists():
+        return None, RobotModel.of_franka()
     values, sizes = checkpoints.load_weights(file)
     sizes["widths"] = tuple(sizes["widths"])
     refiner = Refiner(RefinerConfig(**sizes))

@@ -186,7 +186,6 @@ class Knowing(Localiser):
 
 
 def test_cameras_are_measured_against_the_truth_in_each_case(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(camera_quality.RobotModel, "of_franka", plates)
     monkeypatch.setattr(camera_quality.Localiser, "load", lambda *_: Knowing(samples))
     evaluate(checkpoint="tiny", data=samples, clips=4, cameras=True, json_file=tmp_path / "cameras.jsonl")
     unknown, known, _ = map(json.loads, (tmp_path / "cameras.jsonl").read_text().splitlines())
