@@ -30,6 +30,8 @@ CLOSED_WIDTH = 0.04
 _ACTING_S, _ACTING_SHARE = 0.9, 0.6
 """How long the hands stand still while a gripper acts, as the demonstrator's do [s], and at most, of the time to the
 next keyframe: a video that passes a grasp between two frames never shows it."""
+_LAG_S = 0.1
+"""How far an arm is behind what it is told [s], as those of the cell are."""
 _AT_ONCE_S = 0.05
 """When grippers act that should have done so already [s]."""
 _DROP_M = 0.008
@@ -127,17 +129,17 @@ class KeyframePlan:
     def at(self, times_s: Float[Array, " t"], start: RobotState) -> tuple[Float[Array, "t a 4 4"], Float[Array, "t a"]]:
         """Poses and gripper openings [m] at given times after the observation [s].
 
-        From keyframe to keyframe along straight lines at constant speed, beginning where the arms are; where a gripper
-        acts, they stand still before they go on, and after the last one for good. A gripper takes the width of its new
-        state when the keyframe is passed; one that stays closed keeps the width that it has at the start, which is
-        that of the held object.
+        From keyframe to keyframe along straight lines at constant speed, beginning where the arms are, which follow a
+        little later than told; where a gripper acts, they stand still before they go on, and after the last one for
+        good. A gripper takes the width of its new state when the keyframe is passed; one that stays closed keeps the
+        width that it has at the start, which is that of the held object.
         """
         knots = np.concatenate([start.T_world_tcp[None], self.T_world_tcp])
         knot_times = np.concatenate([[0.0], self.times_s])
         poses = np.empty((len(times_s), *knots.shape[1:]))
         widths = np.empty((len(times_s), knots.shape[1]))
         held = start.gripper_width < 0.9 * OPEN_WIDTH
-        for i, time in enumerate(times_s):
+        for i, time in enumerate(np.maximum(times_s - _LAG_S, 0)):
             j = int(np.searchsorted(knot_times, time, side="right")) - 1
             closed = self.closed[j - 1] if j > 0 else held
             widths[i] = np.where(closed, np.where(held, start.gripper_width, CLOSED_WIDTH), OPEN_WIDTH)

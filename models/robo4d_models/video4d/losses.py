@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from robo4d_models.video4d import pace
 from robo4d_models.video4d.coding import rotation_to_6d
 from robo4d_models.video4d.keyframes import NOW, SEGMENT_SLOTS
 from robo4d_models.video4d.plan_model import FlowHead, PlanModel, PlanOutput
@@ -21,7 +22,7 @@ class PlanTarget:
     closed: Float[Tensor, "b s a"]
     """1 where the gripper is closed after the slot."""
     duration_s: Float[Tensor, "b s"]
-    """Time from the previous slot, or from now for the next one [s]."""
+    """Time from the previous known slot, or from now for the next one [s]; 0 for `NOW`."""
     known: Float[Tensor, "b s"]
     """1 for the slots that are still to come, and for `NOW`."""
     next_slot: Int[Tensor, " b"]
@@ -58,16 +59,27 @@ def plan_losses(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tenso
     closed = functional.binary_cross_entropy_with_logits(output.closed, target.closed, reduction="none")
     used = functional.binary_cross_entropy_with_logits(output.used, target.known, reduction="none")
     to_come = (ahead >= 0).float()
-    log_duration = torch.log(target.duration_s.clamp(min=0.1))
     return {
         # In decimetres, quadratic below 1 cm.
         "position": 4.0 * mean(smooth_l1((output.position - position) / 0.1, 0.1).mean(dim=(-1, -2))),
         "rotation": 2.0 * mean(smooth_l1(output.rotation - rotation, 0.05).mean(dim=(-1, -2))),
         "closed": 0.3 * mean(closed.mean(dim=-1)),
         "used": 0.2 * (to_come * used).sum() / to_come.sum(),
-        "duration": 0.1 * mean(smooth_l1(output.log_duration - log_duration, 0.2)),
+        # In seconds, quadratic below a tenth.
+        "duration": 0.5 * mean(smooth_l1(durations_s(output, target) - target.duration_s, 0.1)),
         "next": 0.3 * functional.cross_entropy(output.next_slot, target.next_slot),
     }
+
+
+def durations_s(output: PlanOutput, target: PlanTarget) -> Float[Tensor, "b s"]:
+    """What the model takes from keyframe to keyframe where their poses are the true ones [s]."""
+    batch = torch.arange(len(target.known), device=target.known.device)[:, None]
+    return pace.duration_s(
+        target.T_world_tcp[batch, pace.previous(target.known)],
+        target.T_world_tcp,
+        log_speed=output.log_speed[:, None],
+        pause_s=output.pause_s,
+    )
 
 
 def flow_loss(model: PlanModel, output: PlanOutput, target: PlanTarget, draws: int = 4) -> Float[Tensor, ""]:
@@ -104,7 +116,8 @@ def plan_errors(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tenso
     """Errors that mean something outside of training, each a list over the samples that have it.
 
     Of the arm that is worse: `next_mm` and `next_deg` at the next keyframe, `event_mm` where a gripper closes or opens
-    next, `plan_mm` at all keyframes to come, `now_mm` at the present. `next_right` is 1 where the next slot is right.
+    next, `plan_mm` at all keyframes to come, `now_mm` at the present. `next_s` is the error of the time until the next
+    keyframe, and `next_right` is 1 where the next slot is right.
     """
     distance_mm = 1000 * (output.position - target.T_world_tcp[..., :3, 3]).norm(dim=-1)  # b s a
     b = torch.arange(len(target.next_slot), device=distance_mm.device)
@@ -119,6 +132,7 @@ def plan_errors(output: PlanOutput, target: PlanTarget) -> dict[str, Float[Tenso
     angle_deg = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).amax(dim=-1)
     return {
         "next_mm": worst[b, next_slot][has_next],
+        "next_s": (durations_s(output, target) - target.duration_s).abs()[b, next_slot][has_next],
         "next_deg": angle_deg[b, next_slot][has_next],
         "event_mm": worst[b, event][has_event],
         "plan_mm": worst[:, :NOW][target.known[:, :NOW] > 0],

@@ -2,8 +2,8 @@
 
 A task is a fixed list of keyframe slots, counted from its END (see `keyframes`). A slot's pose does not depend on
 how much of the way to it is already done, so the network votes for static places in the scene; WHEN is a separate
-question: one classification of the slot that comes next. Regressing the pose "in t seconds" mixes the two, and the
-answer is an average of neither.
+question: one classification of the slot that comes next, and the demonstrator's pace (see `pace`). Regressing the pose
+"in t seconds" mixes the two, and the answer is an average of neither.
 
 Reads top to bottom: both views through one convolutional trunk; attention over the tokens of both; one query per
 slot and arm; a position as an average over the scene's own points, each with a learned offset (3D attention), and what
@@ -68,8 +68,10 @@ class PlanOutput(NamedTuple):
     """Logit of the gripper being closed once the slot is done."""
     used: Float[Tensor, "b s"]
     """Logit of the slot being used: a short segment leaves its first slots empty."""
-    log_duration: Float[Tensor, "b s"]
-    """Log of the time [s] from the previous slot, or from now for the next one."""
+    pause_s: Float[Tensor, "b s"]
+    """What each slot takes longer than its way from the previous one, or from now for the next one; see `pace`."""
+    log_speed: Float[Tensor, "b 2"]
+    """Log of the demonstrator's speed on straight ways [m/s, rad/s]."""
     next_slot: Float[Tensor, "b s"]
     """Logits of the slot that comes next; the last one, `NOW`, means that the task is done."""
     features: Float[Tensor, "b s a c"]
@@ -179,6 +181,7 @@ class PlanModel(nn.Module):
         self.readout = nn.Linear(coarse, 3 + 6 + 1 + 1 + 1)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
+        self.log_speed = nn.Parameter(torch.tensor([0.1, 0.5]).log())  # to begin with
         self.read_next = nn.Linear(coarse, NOW + 1)
         self.register_buffer("rotation_down", torch.tensor([1.0, 0, 0, 0, -1, 0]), persistent=False)
         """The hand pointing straight down, from which rotations start."""
@@ -238,7 +241,8 @@ class PlanModel(nn.Module):
             rotation=readout[..., 3:9] + self.rotation_down,
             closed=readout[..., 9],
             used=readout[..., 11].mean(dim=-1),
-            log_duration=readout[..., 10].mean(dim=-1),
+            pause_s=readout[..., 10].mean(dim=-1),
+            log_speed=self.log_speed.repeat(len(readout), 1),
             next_slot=self.read_next(queries[:, -1]).float(),
             features=rearrange(keyframes, "b (s a) c -> b s a c", s=NOW + 1).float(),
         )

@@ -8,13 +8,15 @@ import torch
 
 from robo4d import RgbdPair
 from robo4d.geometry import se3
-from robo4d_models.video4d import checkpoints
+from robo4d_models.video4d import checkpoints, pace
 from robo4d_models.video4d.coding import RobotState, encode_pair, rotation_from_6d
 from robo4d_models.video4d.keyframes import NOW, KeyframePlan
 from robo4d_models.video4d.plan_model import PlanModel, PlanModelConfig, PlanOutput
 
 FLOW_STEPS = 4
 """Euler steps of a sample, unless told otherwise."""
+_SHORTEST_S = 0.05
+"""No keyframe follows another one sooner [s]."""
 
 
 class KeyframePlanner:
@@ -77,15 +79,17 @@ def decode(output: PlanOutput, index: int) -> KeyframePlan:
     """One plan of a batch: the slots from the most probable next one on, as far as they are used."""
     next_slot = int(output.next_slot[index].argmax())
     ahead = [slot for slot in range(next_slot, NOW) if slot == next_slot or output.used[index, slot] > 0]
-    rows = torch.tensor([*ahead, NOW], dtype=torch.long)
+    rows = torch.tensor([NOW, *ahead], dtype=torch.long)
     R_world_tcp = rotation_from_6d(output.rotation[index, rows]).double().cpu().numpy()
     poses = se3.pose(R_world_tcp, output.position[index, rows].double().cpu().numpy())
-    durations = torch.exp(output.log_duration[index, rows[:-1]].clamp(-3, 3)).double().cpu().numpy()
+    T = torch.from_numpy(poses)
+    log_speed, pause_s = output.log_speed[index].double().cpu(), output.pause_s[index, rows[1:]].double().cpu()
+    durations_s = pace.duration_s(T[:-1], T[1:], log_speed=log_speed[None], pause_s=pause_s)
     return KeyframePlan(
-        T_world_tcp=poses[:-1],
-        closed=output.closed[index, rows[:-1]].cpu().numpy() > 0,
-        times_s=np.cumsum(durations),
+        T_world_tcp=poses[1:],
+        closed=output.closed[index, rows[1:]].cpu().numpy() > 0,
+        times_s=durations_s.clamp(min=_SHORTEST_S).cumsum(dim=0).numpy(),
         slots=np.array(ahead, dtype=int),
         next_probability=output.next_slot[index].softmax(dim=-1).double().cpu().numpy(),
-        T_world_tcp_now=poses[-1],
+        T_world_tcp_now=poses[0],
     )

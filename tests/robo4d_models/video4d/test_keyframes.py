@@ -61,9 +61,10 @@ def plan():
 
 def test_a_plan_passes_through_its_keyframes_stands_still_to_grasp_and_stays_at_the_last():
     start = RobotState(T_world_tcp=plan().T_world_tcp_now, gripper_width=np.array([0.08, 0.08]))
-    poses, widths = plan().at(np.array([0.5, 1.0, 1.9, 2.45, 9.0]), start)
-    np.testing.assert_allclose(poses[:, 0, 0, 3], [0.1, 0.2, 0.2, 0.1, 0.0], atol=1e-9)
-    assert (widths[:, 0] < 0.06).tolist() == [False, True, True, True, True]
+    late = 0.1  # as the arms are
+    poses, widths = plan().at(late + np.array([-0.05, 0.5, 1.0, 1.9, 2.45, 9.0]), start)
+    np.testing.assert_allclose(poses[:, 0, 0, 3], [0.0, 0.1, 0.2, 0.2, 0.1, 0.0], atol=1e-9)
+    assert (widths[:, 0] < 0.06).tolist() == [False, False, True, True, True, True]
     assert (widths[:, 1] == 0.08).all()
     assert se3.is_valid(poses).all()
 
@@ -79,7 +80,7 @@ def test_what_the_model_takes_for_done_is_done_first():
     leaving = replace(plan(), closed=np.zeros((2, 2), bool), slots=np.array([SLOTS - 2, SLOTS - 1]))
     made_up = leaving.made_up_for(holding)
     assert made_up.slots.tolist() == [-1, SLOTS - 2, SLOTS - 1]
-    poses, widths = made_up.at(np.array([0.5, 0.9, 1.95, 4.0]), holding)
+    poses, widths = made_up.at(np.array([0.5, 0.9, 2.05, 4.1]), holding)
     assert (widths[:, 0] == 0.08).all()
     np.testing.assert_allclose(poses[:, 0, 0, 3], [0, 0, 0.2, 0], atol=0.01)  # opened where it is, then on its way
     assert leaving.made_up_for(empty) is leaving

@@ -36,7 +36,7 @@ def grasp_and_lift():
     return KeyframePlan(
         T_world_tcp=poses,
         closed=np.array([[True, False], [True, False]]),
-        times_s=np.array([1.0, 2.0]),
+        times_s=np.array([0.9, 1.9]),  # the arms are there 0.1 s later
         slots=np.array([SLOTS - 6, SLOTS - 1]),
         next_probability=np.eye(NOW + 1)[SLOTS - 6],
         T_world_tcp_now=START.T_world_tcp,
