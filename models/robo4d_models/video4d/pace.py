@@ -33,8 +33,11 @@ def duration_s(
 
 
 def previous(known: Float[Tensor, "b s"]) -> Int[Tensor, "b s"]:
-    """The row from which each slot is reached: the last known one before it, or else the last row, which is now."""
+    """The row from which each slot is reached: the last known one before it, or else the last row, which is now.
+
+    Now itself is reached from now.
+    """
     rows = torch.arange(known.shape[1], device=known.device)
     last = torch.where(known > 0, rows, -1).cummax(dim=1).values.roll(1, dims=1)
-    last[:, 0] = -1
+    last[:, [0, -1]] = -1
     return torch.where(last < 0, rows[-1], last)

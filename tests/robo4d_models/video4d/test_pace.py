@@ -39,4 +39,4 @@ def test_the_speeds_can_be_learned_even_from_arms_that_stand_still():
 
 def test_each_slot_is_reached_from_the_last_known_one_or_from_now():
     known = torch.tensor([[0, 1, 0, 0, 1, 1, 1], [1, 0, 0, 1, 0, 0, 1.0]])
-    assert previous(known).tolist() == [[6, 6, 1, 1, 1, 4, 5], [6, 0, 0, 0, 3, 3, 3]]
+    assert previous(known).tolist() == [[6, 6, 1, 1, 1, 4, 6], [6, 0, 0, 0, 3, 3, 6]]
