@@ -86,7 +86,7 @@ def plan_sample(
     target = PlanTarget(
         T_world_tcp=torch.cat([each("keyframe_T_world_tcp"), tcp[:, None]], dim=1),
         closed=torch.cat([each("keyframe_closed"), (width < HELD_WIDTH).float()[:, None]], dim=1),
-        duration_s=torch.cat([each("keyframe_duration_s"), 0 * present], dim=1),
+        duration_s=torch.cat([each("keyframe_duration_s"), torch.zeros_like(present)], dim=1),
         known=torch.cat([each("keyframe_known"), present], dim=1),
         next_slot=each("next_slot", np.int64),
     )

@@ -82,9 +82,9 @@ def decode(output: PlanOutput, index: int) -> KeyframePlan:
     rows = torch.tensor([NOW, *ahead], dtype=torch.long)
     R_world_tcp = rotation_from_6d(output.rotation[index, rows]).double().cpu().numpy()
     poses = se3.pose(R_world_tcp, output.position[index, rows].double().cpu().numpy())
-    T = torch.from_numpy(poses)
+    T_world_tcp = torch.from_numpy(poses)
     log_speed, pause_s = output.log_speed[index].double().cpu(), output.pause_s[index, rows[1:]].double().cpu()
-    durations_s = pace.duration_s(T[:-1], T[1:], log_speed=log_speed[None], pause_s=pause_s)
+    durations_s = pace.duration_s(T_world_tcp[:-1], T_world_tcp[1:], log_speed=log_speed[None], pause_s=pause_s)
     return KeyframePlan(
         T_world_tcp=poses[1:],
         closed=output.closed[index, rows[1:]].cpu().numpy() > 0,
