@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar, cast
@@ -61,13 +62,14 @@ class Workers(Generic[Job, Result]):
         shares: dict[Connection, float] = {}
         processes: list[BaseProcess] = []
         try:
-            for _ in range(self._count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-                process.start()
-                theirs.close()  # so that the worker's death closes the pipe
-                processes.append(process)
-                idle.append(ours)
+            with _sharing_cores(self._count):
+                for _ in range(self._count):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_serve, args=(theirs, self._work), daemon=True)
+                    process.start()
+                    theirs.close()  # so that the worker's death closes the pipe
+                    processes.append(process)
+                    idle.append(ours)
             while True:
                 while idle and (job := next_job()) is not None:
                     connection = idle.pop()
@@ -96,9 +98,26 @@ class Workers(Generic[Job, Result]):
                 process.join()
 
 
+@contextmanager
+def _sharing_cores(processes: int) -> Generator[None]:
+    """Processes that are started meanwhile leave the others their share of the cores, unless the user chose otherwise.
+
+    With more threads than cores, those of OpenMP wait for each other in a loop, and all takes longer. They are counted
+    when its library is loaded, in a worker before the first line of its work: only what it inherits comes early enough.
+    """
+    share = max(1, (os.cpu_count() or 1) // processes)
+    chosen = {"OMP_NUM_THREADS": str(share), "LP_NUM_THREADS": "1"}  # the latter is Mesa's software renderer's
+    unset = {name: value for name, value in chosen.items() if name not in os.environ}
+    os.environ.update(unset)
+    try:
+        yield
+    finally:
+        for name in unset:
+            del os.environ[name]
+
+
 def _serve(connection: Connection, work: Callable[..., object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software renderer: the processes are the parallelism
     try:
         while True:
             job = connection.recv()
