@@ -100,10 +100,10 @@ class Workers(Generic[Job, Result]):
 
 @contextmanager
 def _sharing_cores(processes: int) -> Generator[None]:
-    """Processes that are started meanwhile leave the others their share of the cores, unless the user chose otherwise.
+    """Processes that are started within have each an equal share of the cores, unless the user chose otherwise.
 
-    With more threads than cores, those of OpenMP wait for each other in a loop, and all takes longer. They are counted
-    when its library is loaded, in a worker before the first line of its work: only what it inherits comes early enough.
+    With more threads than cores, those of OpenMP wait for each other in loops that cost all of them time. Their number
+    is read when numpy or torch is imported, which in a worker comes before `_serve`: it must be inherited.
     """
     share = max(1, (os.cpu_count() or 1) // processes)
     chosen = {"OMP_NUM_THREADS": str(share), "LP_NUM_THREADS": "1"}  # the latter is Mesa's software renderer's

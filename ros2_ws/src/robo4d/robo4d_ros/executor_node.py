@@ -21,6 +21,7 @@ from robo4d_ros.execution.operator import Operator, OperatorConfig
 from robo4d_ros.execution.plan_action import PlanAction
 from robo4d_ros.execution.reporter import Reporter
 from robo4d_ros.process import run
+from robo4d_ros.services import answer
 
 _GRAPH_PERIOD_S = 0.2
 """How often other publishers are looked for."""
@@ -78,7 +79,7 @@ class ExecutorNode(Node):
         self._action = PlanAction(self, self._executor)
         self.create_subscription(String, "heartbeat", self._take_heartbeat, 10)
         for name in ("pause", "resume", "stop", "reset"):
-            self.create_service(Trigger, f"executor/{name}", _answer(getattr(self._executor, name)))
+            self.create_service(Trigger, f"executor/{name}", answer(getattr(self._executor, name), Refused))
         # A jump of the messages' clock must be seen, and never hold up a tick.
         self.create_timer(config.executor.period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_timer(_GRAPH_PERIOD_S, self._look_for_others)
@@ -119,20 +120,6 @@ class ExecutorNode(Node):
             self._grippers[command.arm].command(command)
         self._action.tick(outputs)
         self._reporter.tick(now_ns, outputs)
-
-
-def _answer(request: Any) -> Any:
-    """The callback of a service that makes a request of the executor."""
-
-    def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        try:
-            request()
-            response.success = True
-        except Refused as refusal:
-            response.message = str(refusal)
-        return response
-
-    return answer
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from robo4d_ros.conversions import header
 from robo4d_ros.execution.arm_listener import LATCHED
 from robo4d_ros.process import run
 from robo4d_ros.robot_history import RobotHistory
+from robo4d_ros.services import answer
 from robo4d_ros.session.collaborators import Executor, Generator, proposal_from_message
 
 _PERIOD_S = 0.05
@@ -65,7 +66,7 @@ class SessionNode(Node):
             ("pause", self._session.pause),
             ("resume", self._session.resume),
         ):
-            self.create_service(Trigger, f"session/{name}", _answer(request))
+            self.create_service(Trigger, f"session/{name}", answer(request, Refused))
         self.create_service(ReviewPlan, "session/review", self._review)
         self.create_timer(_PERIOD_S, self._step)
         self._tell(Transition(previous=State.IDLE, state=State.IDLE, reason="waiting for session/start", plan_id=""))
@@ -77,7 +78,7 @@ class SessionNode(Node):
 
     def _review(self, request: ReviewPlan.Request, response: ReviewPlan.Response) -> ReviewPlan.Response:
         decide = functools.partial(self._session.review, request.plan_id, request.approve, request.reason)
-        return _answer(decide)(request, response)
+        return answer(decide, Refused)(request, response)
 
     def _take_plan(self, message: PlanMessage) -> None:
         self._plans[message.id] = message
@@ -160,20 +161,6 @@ class SessionNode(Node):
             self.get_logger().warning(line)
         else:
             self.get_logger().info(line)
-
-
-def _answer(request: Callable[[], None]) -> Callable[[Any, Any], Any]:
-    """The callback of a service that makes a request of the session."""
-
-    def answer(_: Any, response: Any) -> Any:
-        try:
-            request()
-            response.success = True
-        except Refused as refusal:
-            response.message = str(refusal)
-        return response
-
-    return answer
 
 
 def main() -> None:
